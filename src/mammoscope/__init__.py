@@ -1,0 +1,1 @@
+"""Find breast cancer in screening mammograms. Research software, not a medical device."""

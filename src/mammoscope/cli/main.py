@@ -1,0 +1,78 @@
+"""The entry point: the list of commands, and the one place that turns errors into sentences and exit codes."""
+
+import sys
+import traceback
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from mammoscope.cli.index import index_app
+from mammoscope.cli.split import split
+from mammoscope.errors import MammoscopeError, UserInputError
+
+app = typer.Typer(
+    name="mammoscope",
+    help="Find breast cancer in screening mammograms: DICOM files in, evidence out.\n\n"
+    "Research software, not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+app.add_typer(index_app, name="index")
+app.command()(split)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001  # the signature is typer's
+    if wanted:
+        sys.stdout.write(f"mammoscope {version('mammoscope')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error.")
+    ] = False,  # read in main()
+    version: Annotated[  # an eager option: the callback has done the work
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options that stand before the command."""
+
+
+def main() -> None:
+    """Run the command line; exit code 0 done, 2 the user's input, 1 our failure."""
+    try:
+        app()
+    except (MammoscopeError, OSError, KeyboardInterrupt) as error:
+        sys.exit(_report(error))
+    except Exception as error:  # noqa: BLE001  # the last guard before the user
+        sys.exit(_report(error))
+
+
+def _report(error: BaseException) -> int:
+    if "--debug" in sys.argv:
+        traceback.print_exception(error)
+    sys.stderr.write(f"error: {_sentence(error)}\n")
+    return (
+        2
+        if isinstance(error, UserInputError | OSError)
+        else 130
+        if isinstance(error, KeyboardInterrupt)
+        else 1
+    )
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, MammoscopeError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename or 'file system'}: {error.strerror or error}; check the path, the rights and the free space"
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped; the same command goes on where it was"
+    return (
+        f"internal: {type(error).__name__}: {error}; this is a defect of mammoscope, "
+        "please report it with the output of `mammoscope --debug …`"
+    )

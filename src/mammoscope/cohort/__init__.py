@@ -1,0 +1,1 @@
+"""Whose images, with what outcome, in which split."""

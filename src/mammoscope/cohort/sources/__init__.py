@@ -1,0 +1,1 @@
+"""One adapter for each published data set: its files to the manifest."""

@@ -1,0 +1,57 @@
+"""The one exception tree of the project.
+
+MammoscopeError              exit code 1: our failure
+└── UserInputError           exit code 2: the user's input; says where, found, expected, what to do
+    ├── ConfigError          a recipe or settings file; the message begins with the dotted path of the key
+    ├── TableError           a table of a cohort or of scores; all problems of a file in one message
+    ├── LeakageError         a patient stands on both sides of a split
+    ├── StoreError           a prepared store is missing, torn, in use, or made with other settings
+    ├── RunError             a run folder is missing, torn, or of another schema version
+    ├── WeightsError         weights that cannot be had, or do not fit the network
+    └── ImageRefusedError    one file that cannot be used; carries the stable reason code
+"""
+
+
+class MammoscopeError(Exception):
+    """Anything that this project raises on purpose."""
+
+
+class UserInputError(MammoscopeError):
+    """What the user gave cannot be used; the message says what to do."""
+
+
+class ConfigError(UserInputError):
+    """A recipe or settings file that does not say what it must."""
+
+
+class TableError(UserInputError):
+    """A table whose columns, types or values break its schema."""
+
+
+class LeakageError(UserInputError):
+    """A patient stands on both sides of a split, so that every figure would be too good."""
+
+
+class StoreError(UserInputError):
+    """A prepared store that cannot be read or continued."""
+
+
+class RunError(UserInputError):
+    """A run folder that cannot be read or continued."""
+
+
+class WeightsError(UserInputError):
+    """Weights that cannot be had, or do not fit the network."""
+
+
+class ImageRefusedError(UserInputError):
+    """One file that cannot be used, with the reason code that goes into `rejected.parquet`."""
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+        self.sentence = sentence
+
+    def __reduce__(self) -> tuple[type["ImageRefusedError"], tuple[str, str]]:
+        """Two arguments, not one: so that the error survives the way back from a worker process."""
+        return type(self), (self.code, self.sentence)

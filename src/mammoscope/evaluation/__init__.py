@@ -1,0 +1,1 @@
+"""Scores and outcomes to evidence, without torch."""

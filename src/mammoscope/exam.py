@@ -1,0 +1,98 @@
+"""Mammogram, breast and exam: frozen records that refuse a wrong side, a duplicate image, a mixed patient."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mammoscope.anatomy import Laterality, View
+from mammoscope.errors import UserInputError
+
+
+@dataclass(frozen=True, slots=True)
+class Mammogram:
+    """One image of one breast; ids are never empty."""
+
+    image_id: str
+    patient_id: str
+    exam_id: str
+    laterality: Laterality
+    view: View
+
+    def __post_init__(self) -> None:
+        for name in ("image_id", "patient_id", "exam_id"):
+            if not getattr(self, name):
+                raise UserInputError(f"mammogram {self.image_id!r}: {name} is empty, expected an identifier")
+
+    @property
+    def breast_id(self) -> str:
+        """The breast that the image belongs to, unique in a cohort: exam and side."""
+        return f"{self.exam_id}_{self.laterality}"
+
+
+@dataclass(frozen=True, slots=True)
+class Breast:
+    """All images of one side of one exam, at least one."""
+
+    exam_id: str
+    laterality: Laterality
+    mammograms: tuple[Mammogram, ...]
+
+    def __post_init__(self) -> None:
+        where = f"breast {self.exam_id}_{self.laterality}"
+        if not self.mammograms:
+            raise UserInputError(f"{where}: found no image, expected one or more")
+        for mammogram in self.mammograms:
+            if mammogram.laterality is not self.laterality:
+                raise UserInputError(
+                    f"{where}: image {mammogram.image_id} is of side {mammogram.laterality}, "
+                    f"expected {self.laterality}; correct its laterality"
+                )
+            if mammogram.exam_id != self.exam_id:
+                raise UserInputError(f"{where}: image {mammogram.image_id} is of exam {mammogram.exam_id}")
+
+
+@dataclass(frozen=True, slots=True)
+class Exam:
+    """One screening visit of one patient: one or two breasts, no image twice."""
+
+    exam_id: str
+    patient_id: str
+    breasts: tuple[Breast, ...]
+
+    def __post_init__(self) -> None:
+        sides = [breast.laterality for breast in self.breasts]
+        if not sides or len(set(sides)) != len(sides):
+            raise UserInputError(
+                f"exam {self.exam_id}: found sides {sides}, expected left, right or both, each once"
+            )
+        image_counts = Counter(mammogram.image_id for mammogram in self.mammograms)
+        twice = sorted(image_id for image_id, count in image_counts.items() if count > 1)
+        if twice:
+            raise UserInputError(f"exam {self.exam_id}: image {twice[0]} stands in it twice; remove one")
+        patients = {mammogram.patient_id for mammogram in self.mammograms} | {self.patient_id}
+        if len(patients) > 1:
+            raise UserInputError(f"exam {self.exam_id}: images of {len(patients)} patients, expected one")
+
+    @property
+    def mammograms(self) -> tuple[Mammogram, ...]:
+        """All images, in the order of the breasts."""
+        return tuple(mammogram for breast in self.breasts for mammogram in breast.mammograms)
+
+
+def group_into_exams(mammograms: Iterable[Mammogram]) -> tuple[Exam, ...]:
+    """The exams that the images form, in the order of their first image.
+
+    Raises:
+        UserInputError: an exam of two patients, or an image twice in an exam.
+    """
+    by_exam: dict[str, dict[Laterality, list[Mammogram]]] = {}
+    for mammogram in mammograms:
+        by_exam.setdefault(mammogram.exam_id, {}).setdefault(mammogram.laterality, []).append(mammogram)
+    return tuple(
+        Exam(
+            exam_id=exam_id,
+            patient_id=next(iter(by_side.values()))[0].patient_id,
+            breasts=tuple(Breast(exam_id, side, tuple(images)) for side, images in sorted(by_side.items())),
+        )
+        for exam_id, by_side in by_exam.items()
+    )

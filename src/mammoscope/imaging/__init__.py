@@ -1,0 +1,1 @@
+"""One file to one prepared image: header, codecs, display, breast, canvas, verdict, prepare, store."""

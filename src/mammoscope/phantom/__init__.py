@@ -1,0 +1,1 @@
+"""Synthetic screening cohorts, written as real DICOM files."""

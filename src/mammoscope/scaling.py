@@ -1,0 +1,32 @@
+"""Where the work runs: this process, or this machine's cores."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import joblib
+
+TaskT = TypeVar("TaskT")
+ResultT = TypeVar("ResultT")
+
+
+def count_cores() -> int:
+    """The cores that this process may use: its affinity, not the machine's number."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # None means that the platform cannot tell
+
+
+def run_tasks(
+    function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], *, n_workers: int
+) -> Iterator[ResultT]:
+    """The results of a function over tasks, each as soon as it is there, in any order.
+
+    One worker means this process. More are processes with one thread each; function and tasks must pickle.
+    """
+    if n_workers <= 1:
+        yield from map(function, tasks)
+        return
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+        parallel = joblib.Parallel(n_jobs=n_workers, return_as="generator_unordered", pre_dispatch="2*n_jobs")
+        yield from parallel(joblib.delayed(function)(task) for task in tasks)
