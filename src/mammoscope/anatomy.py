@@ -113,7 +113,5 @@ def parse_view_code(code: str) -> View:
     """
     view = _VIEW_BY_CODE.get(code.strip())
     if view is None:
-        raise UserInputError(
-            f"view code: found {code!r}, expected a code of PS3.16 CID 4014, such as 399162004 (CC)"
-        )
+        raise UserInputError(f"view code: found {code!r}, expected a code of PS3.16 CID 4014, such as 399162004 (CC)")
     return view

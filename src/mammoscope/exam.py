@@ -62,9 +62,7 @@ class Exam:
     def __post_init__(self) -> None:
         sides = [breast.laterality for breast in self.breasts]
         if not sides or len(set(sides)) != len(sides):
-            raise UserInputError(
-                f"exam {self.exam_id}: found sides {sides}, expected left, right or both, each once"
-            )
+            raise UserInputError(f"exam {self.exam_id}: found sides {sides}, expected left, right or both, each once")
         image_counts = Counter(mammogram.image_id for mammogram in self.mammograms)
         twice = sorted(image_id for image_id, count in image_counts.items() if count > 1)
         if twice:

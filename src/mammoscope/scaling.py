@@ -17,9 +17,7 @@ def count_cores() -> int:
     return os.cpu_count() or 1  # None means that the platform cannot tell
 
 
-def run_tasks(
-    function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], *, n_workers: int
-) -> Iterator[ResultT]:
+def run_tasks(function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], *, n_workers: int) -> Iterator[ResultT]:
     """The results of a function over tasks, each as soon as it is there, in any order.
 
     One worker means this process. More are processes with one thread each; function and tasks must pickle.

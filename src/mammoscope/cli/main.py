@@ -32,9 +32,7 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001  # the signature is ty
 
 @app.callback()
 def _options(
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error.")
-    ] = False,  # read in main()
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # read in main()
     version: Annotated[  # an eager option: the callback has done the work
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -56,13 +54,7 @@ def _report(error: BaseException) -> int:
     if "--debug" in sys.argv:
         traceback.print_exception(error)
     sys.stderr.write(f"error: {_sentence(error)}\n")
-    return (
-        2
-        if isinstance(error, UserInputError | OSError)
-        else 130
-        if isinstance(error, KeyboardInterrupt)
-        else 1
-    )
+    return 2 if isinstance(error, UserInputError | OSError) else 130 if isinstance(error, KeyboardInterrupt) else 1
 
 
 def _sentence(error: BaseException) -> str:
