@@ -7,6 +7,7 @@ MammoscopeError              exit code 1: our failure
     ├── LeakageError         a patient stands on both sides of a split
     ├── StoreError           a prepared store is missing, torn, in use, or made with other settings
     ├── RunError             a run folder is missing, torn, or of another schema version
+    ├── UndefinedMetricError a figure that these outcomes cannot give: no case, or no control
     ├── WeightsError         weights that cannot be had, or do not fit the network
     └── ImageRefusedError    one file that cannot be used; carries the stable reason code
 """
@@ -38,6 +39,10 @@ class StoreError(UserInputError):
 
 class RunError(UserInputError):
     """A run folder that cannot be read or continued."""
+
+
+class UndefinedMetricError(UserInputError):
+    """A figure that these outcomes cannot give: no case, no control, or nothing at all."""
 
 
 class WeightsError(UserInputError):
