@@ -1,0 +1,37 @@
+"""`mammoscope synthesize`: a synthetic screening cohort, written as DICOM files with tables."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mammoscope.cli.console import JsonOption, WorkersOption, print_summary, progress_bar, resolve_workers
+
+
+def synthesize(
+    out: Annotated[Path, typer.Argument(help="Folder to write; missing, empty, or a cohort to go on with.")],
+    patients: Annotated[int, typer.Option(help="Patients with a known outcome, four images each.")],
+    prevalence: Annotated[float, typer.Option(help="Share of the patients who have cancer, 0 to 1.")],
+    seed: Annotated[int, typer.Option(help="Start of all chance: the same seed gives the same bytes.")],
+    held_out: Annotated[int, typer.Option(help="Further patients for the test table, without outcome.")] = 0,
+    scale: Annotated[float, typer.Option(help="Factor on rows and columns, 0.1 to 1; 0.25 is fast.")] = 1.0,
+    workers: WorkersOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a synthetic screening cohort: DICOM files and tables in the layout of the RSNA 2023 competition.
+
+    Nobody was examined for it, so it can be shown, shared and tested with. What is simulated: docs/phantom.md.
+
+    Example: mammoscope synthesize phantoms --patients 250 --prevalence 0.3 --seed 1 --scale 0.25
+    """
+    from dataclasses import asdict
+    from functools import partial
+
+    from mammoscope.phantom.cohort import parse_settings, synthesize_cohort
+    from mammoscope.scaling import run_tasks
+
+    settings = parse_settings(patients=patients, prevalence=prevalence, seed=seed, held_out=held_out, scale=scale)
+    runner = partial(run_tasks, n_workers=resolve_workers(workers))
+    with progress_bar("synthesize", total=4 * (patients + held_out)) as advance:
+        summary = synthesize_cohort(out, settings, run_tasks=runner, advance=advance)
+    print_summary("synthesized", {**asdict(summary), "written_to": str(out)}, as_json=as_json)

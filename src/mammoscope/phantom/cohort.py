@@ -1,0 +1,206 @@
+"""A whole synthetic screening cohort on disk, in the layout of the RSNA 2023 competition."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Protocol
+
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from mammoscope.config import Settings, build_settings, read_toml, to_toml
+from mammoscope.errors import ConfigError, UserInputError
+from mammoscope.files import replacing, write_text
+from mammoscope.phantom.dicom import Identity, encode_dicom
+from mammoscope.phantom.machine import MACHINES
+from mammoscope.phantom.patient import Assignment, PatientPlan, Subset, plan_patient
+from mammoscope.phantom.picture import MammogramPlan, draw_picture
+from mammoscope.phantom.tables import competition_table, lesion_table, outcome_table
+
+CONSPICUITY: Final = 1.0
+"""Factor on the contrast of malignant lesions; the tables of lesions.py hold for 1."""
+
+SETTINGS_NAME: Final = "synthesize.toml"
+IMAGE_FOLDERS: Final[dict[Subset, str]] = {"train": "train_images", "held_out": "test_images"}
+
+_ASSIGNMENT_STREAM: Final = 0  # of the cohort's seed; patients have streams 1, 2 …
+
+
+class CohortSettings(Settings):
+    """What a cohort is made of; the same settings give the same bytes."""
+
+    patients: Annotated[int, Field(ge=1, le=90_000)]
+    prevalence: Annotated[float, Field(ge=0, le=1)]  # share of patients with cancer
+    seed: Annotated[int, Field(ge=0)]
+    held_out: Annotated[int, Field(ge=0, le=9_000)] = 0
+    scale: Annotated[float, Field(ge=0.1, le=1)] = 1.0
+    conspicuity: Annotated[float, Field(gt=0, le=3)] = CONSPICUITY
+
+
+class TaskRunner(Protocol):
+    """Runs a function over tasks and gives the results in any order, such as `scaling.run_tasks`."""
+
+    def __call__(  # noqa: D102  # the class docstring says it
+        self, function: Callable[["PatientTask"], int], tasks: Sequence["PatientTask"], /
+    ) -> Iterator[int]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PatientTask:
+    """One patient to draw and write."""
+
+    out: Path
+    assignment: Assignment
+    settings: CohortSettings
+
+
+@dataclass(frozen=True, slots=True)
+class CohortSummary:
+    """What a cohort holds."""
+
+    n_patients: int
+    n_cases: int
+    n_held_out: int
+    n_images: int
+    n_images_resumed: int  # they were there already
+
+
+def synthesize_cohort(
+    out: Path, settings: CohortSettings, *, run_tasks: TaskRunner, advance: Callable[[int], None]
+) -> CohortSummary:
+    """Write a cohort; one that was broken off goes on where it was.
+
+    Args:
+        out: the folder to fill; missing, empty, or of the same settings.
+        settings: what to write.
+        run_tasks: how to work through the patients.
+        advance: told the number of images done.
+
+    Raises:
+        UserInputError: `out` is a file, or a folder that holds anything else.
+    """
+    _claim(out, settings)
+    assignments = assign_patients(settings)
+    tasks = [PatientTask(out, assignment, settings) for assignment in assignments]
+    n_images_resumed = 0
+    for n_resumed in run_tasks(write_patient, tasks):
+        n_images_resumed += n_resumed
+        advance(4)
+    plans = [_plan(assignment, settings) for assignment in assignments]
+    _write_tables(out, plans)
+    return CohortSummary(
+        n_patients=settings.patients,
+        n_cases=sum(assignment.is_case and assignment.subset == "train" for assignment in assignments),
+        n_held_out=settings.held_out,
+        n_images=sum(len(plan.mammograms) for plan in plans),
+        n_images_resumed=n_images_resumed,
+    )
+
+
+def assign_patients(settings: CohortSettings) -> tuple[Assignment, ...]:
+    """The patients with their machines; every machine has the same share of cases, up to one patient."""
+    rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(_ASSIGNMENT_STREAM,)))
+    machines = [machine.scaled(settings.scale) for machine in MACHINES]
+    assignments: list[Assignment] = []
+    subsets: tuple[tuple[Subset, int], ...] = (("train", settings.patients), ("held_out", settings.held_out))
+    for subset, n_patients in subsets:
+        n_cases = round(settings.prevalence * n_patients)
+        # cases and controls are dealt out in turns, so that neither machine nor site gives the outcome away
+        dealt = [(machines[position % len(machines)], True) for position in range(n_cases)]
+        dealt += [(machines[position % len(machines)], False) for position in range(n_patients - n_cases)]
+        for index in rng.permutation(n_patients):
+            machine, is_case = dealt[int(index)]
+            assignments.append(Assignment(1 + len(assignments), subset, machine, is_case))
+    return tuple(assignments)
+
+
+def write_patient(task: PatientTask) -> int:
+    """Draw and write the files of one patient that are missing; the number of those that were there."""
+    plan = _plan(task.assignment, task.settings)
+    n_resumed = 0
+    for number, mammogram in enumerate(plan.mammograms, start=1):
+        path = task.out / image_path(plan, mammogram)
+        if path.exists():
+            n_resumed += 1
+            continue
+        machine = task.assignment.machine
+        identity = Identity(
+            patient_id=task.assignment.patient_id,
+            image_id=plan.image_id(mammogram),
+            instance_number=number,
+            age_years=plan.age_years,
+            laterality=mammogram.laterality,
+            view=mammogram.view,
+            seed=task.settings.seed,
+        )
+        content = encode_dicom(draw_picture(mammogram, machine), identity, machine)
+        with replacing(path) as beside:
+            beside.write_bytes(content)
+    return n_resumed
+
+
+def image_path(plan: PatientPlan, mammogram: MammogramPlan) -> Path:
+    """Where an image stands, from the cohort's folder."""
+    folder = IMAGE_FOLDERS[plan.assignment.subset]
+    return Path(folder) / plan.assignment.patient_id / f"{plan.image_id(mammogram)}.dcm"
+
+
+def _plan(assignment: Assignment, settings: CohortSettings) -> PatientPlan:
+    seed = np.random.SeedSequence(settings.seed, spawn_key=(assignment.number,))
+    machine = assignment.machine
+    return plan_patient(
+        assignment,
+        conspicuity=settings.conspicuity,
+        height_mm=machine.rows * machine.spacing_mm,
+        rng=np.random.default_rng(seed),
+    )
+
+
+def _claim(out: Path, settings: CohortSettings) -> None:
+    """Make the folder ours: it holds a file with the settings from now on."""
+    if out.exists() and not out.is_dir():
+        raise UserInputError(f"{out}: found a file, expected a folder to write to; name another")
+    path = out / SETTINGS_NAME
+    if path.exists():
+        if _read_settings(path) == settings:
+            return
+        raise UserInputError(f"{out}: holds a cohort of other settings ({SETTINGS_NAME}); name another folder")
+    if out.exists() and any(out.iterdir()):
+        raise UserInputError(f"{out}: found a folder with other files, expected an empty one; name another")
+    write_text(path, to_toml(settings))
+
+
+def _read_settings(path: Path) -> CohortSettings | None:
+    """The settings of a cohort on disk; None where they cannot be read by this version."""
+    try:
+        return build_settings(CohortSettings, read_toml(path), where=str(path))
+    except ConfigError:
+        return None
+
+
+def _write_tables(out: Path, plans: Sequence[PatientPlan]) -> None:
+    train = [plan for plan in plans if plan.assignment.subset == "train"]
+    held_out = [plan for plan in plans if plan.assignment.subset == "held_out"]
+    _write_frame(out / "train.csv", competition_table(train))
+    if held_out:
+        _write_frame(out / "test.csv", competition_table(held_out, with_outcome=False))
+    _write_frame(out / "truth_outcomes.parquet", outcome_table(plans))
+    _write_frame(out / "truth.parquet", lesion_table(plans))
+
+
+def _write_frame(path: Path, frame: pl.DataFrame) -> None:
+    with replacing(path) as beside:
+        if path.suffix == ".csv":
+            frame.write_csv(beside)
+        else:
+            frame.write_parquet(beside)
+
+
+def parse_settings(**values: Any) -> CohortSettings:  # noqa: ANN401  # pydantic checks each value
+    """The settings that a user gave.
+
+    Raises:
+        ConfigError: a value out of its range; the message begins with the option.
+    """
+    return build_settings(CohortSettings, values, where="synthesize")

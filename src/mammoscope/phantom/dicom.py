@@ -1,0 +1,235 @@
+"""A phantom picture as a valid Digital Mammography X-Ray Image, For Presentation (PS3.3 A.26, SOP class …1.1.1.2)."""
+
+import uuid
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Final
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.filewriter import dcmwrite
+from pydicom.uid import (
+    UID,
+    DigitalMammographyXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+)
+
+from mammoscope.anatomy import Laterality, View
+from mammoscope.phantom.machine import Encoding, Machine
+
+_EXAM_DATE: Final = "20000101"  # fixed: nobody was examined
+_EXAM_TIME: Final = "120000"
+_MAKER: Final = "mammoscope phantom"
+_IMPLEMENTATION_UID: Final = "2.25.249563826439650312849236103574526730217"
+
+_TRANSFER_SYNTAX: Final[dict[Encoding, UID]] = {
+    "jpeg2000": JPEG2000Lossless,
+    "jpeg_lossless": JPEGLosslessSV1,
+    "explicit": ExplicitVRLittleEndian,
+}
+
+# PS3.3 C.7.6.1.1.1: towards which side of the body the rows and the columns run
+_ORIENTATION: Final = {
+    (Laterality.LEFT, View.CC): ["A", "R"],
+    (Laterality.RIGHT, View.CC): ["P", "L"],
+    (Laterality.LEFT, View.MLO): ["A", "FR"],
+    (Laterality.RIGHT, View.MLO): ["P", "FL"],
+}
+
+# PS3.16 CID 4014, SNOMED CT
+_VIEW_CODE: Final = {View.CC: ("399162004", "cranio-caudal"), View.MLO: ("399368009", "medio-lateral oblique")}
+_POSITIONER_ANGLE: Final = {View.CC: "0", View.MLO: "45"}
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who and what a file is of."""
+
+    patient_id: str
+    image_id: str
+    instance_number: int
+    age_years: int
+    laterality: Laterality
+    view: View
+    seed: int  # of the cohort: with the names above it gives the UIDs
+
+
+def encode_dicom(pixels: NDArray[np.uint16], identity: Identity, machine: Machine) -> bytes:
+    """The bytes of a DICOM file; the same arguments give the same bytes."""
+    dataset = Dataset()
+    dataset.file_meta = _file_meta(identity, machine)
+    _add_patient_and_study(dataset, identity)
+    _add_series_and_equipment(dataset, identity, machine)
+    _add_image(dataset, identity)
+    _add_acquisition(dataset, machine)
+    _add_detector(dataset, machine)
+    _add_anatomy(dataset, identity)
+    _add_display(dataset, machine)
+    _add_pixels(dataset, pixels, machine)
+    content = BytesIO()
+    dcmwrite(content, dataset, enforce_file_format=True)
+    return content.getvalue()
+
+
+def make_uid(seed: int, *names: str) -> UID:
+    """A UID below 2.25 (PS3.5 B.2) that depends on nothing but its arguments."""
+    return UID(f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, '/'.join(('mammoscope-phantom', str(seed), *names))).int}")
+
+
+def _instance_uid(identity: Identity) -> UID:
+    return make_uid(identity.seed, identity.patient_id, "image", identity.image_id)
+
+
+def _file_meta(identity: Identity, machine: Machine) -> FileMetaDataset:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = DigitalMammographyXRayImageStorageForPresentation
+    meta.MediaStorageSOPInstanceUID = _instance_uid(identity)
+    meta.TransferSyntaxUID = _TRANSFER_SYNTAX[machine.encoding]
+    meta.ImplementationClassUID = UID(_IMPLEMENTATION_UID)
+    meta.ImplementationVersionName = "MAMMOSCOPE_1"
+    return meta
+
+
+def _add_patient_and_study(dataset: Dataset, identity: Identity) -> None:
+    dataset.PatientName = f"PHANTOM^{identity.patient_id}"
+    dataset.PatientID = identity.patient_id
+    dataset.PatientBirthDate = ""
+    dataset.PatientSex = "F"
+    dataset.PatientAge = f"{identity.age_years:03d}Y"
+    dataset.PatientIdentityRemoved = "YES"
+    dataset.DeidentificationMethod = "synthetic: there is no patient"
+    dataset.StudyInstanceUID = make_uid(identity.seed, identity.patient_id, "study")
+    dataset.StudyDate = _EXAM_DATE
+    dataset.StudyTime = _EXAM_TIME
+    dataset.ReferringPhysicianName = ""
+    dataset.StudyID = "1"
+    dataset.AccessionNumber = ""
+    dataset.StudyDescription = "Synthetic screening mammography"
+
+
+def _add_series_and_equipment(dataset: Dataset, identity: Identity, machine: Machine) -> None:
+    dataset.Modality = "MG"
+    dataset.PresentationIntentType = "FOR PRESENTATION"
+    dataset.SeriesInstanceUID = make_uid(identity.seed, identity.patient_id, "series", identity.image_id)
+    dataset.SeriesNumber = identity.instance_number
+    dataset.SeriesDescription = f"{identity.laterality} {identity.view}"
+    dataset.Manufacturer = _MAKER
+    dataset.InstitutionName = f"Phantom site {machine.site_id}"
+    dataset.StationName = f"PHANTOM{machine.machine_id}"
+    dataset.ManufacturerModelName = machine.model
+    dataset.DeviceSerialNumber = str(machine.machine_id)
+    dataset.SoftwareVersions = "1"
+
+
+def _add_image(dataset: Dataset, identity: Identity) -> None:
+    dataset.SOPClassUID = DigitalMammographyXRayImageStorageForPresentation
+    dataset.SOPInstanceUID = _instance_uid(identity)
+    dataset.InstanceNumber = identity.instance_number
+    dataset.ContentDate = dataset.AcquisitionDate = _EXAM_DATE
+    dataset.ContentTime = dataset.AcquisitionTime = _EXAM_TIME
+    dataset.ImageType = ["ORIGINAL", "PRIMARY"]
+    dataset.PatientOrientation = _ORIENTATION[identity.laterality, identity.view]
+    dataset.ImageLaterality = str(identity.laterality)
+    dataset.ImageComments = "Synthetic picture, not of a patient"
+    dataset.BurnedInAnnotation = "NO"
+    dataset.LossyImageCompression = "00"
+    dataset.BreastImplantPresent = "NO"
+    dataset.PartialView = "NO"
+
+
+def _add_acquisition(dataset: Dataset, machine: Machine) -> None:
+    dataset.AcquisitionContextSequence = []
+    dataset.KVP = "28"
+    dataset.Exposure = "80"
+    dataset.ExposureTime = "1000"
+    dataset.AnodeTargetMaterial = "TUNGSTEN"
+    dataset.FilterMaterial = "RHODIUM"
+    dataset.BodyPartThickness = "55"
+    dataset.CompressionForce = "100"
+    dataset.PositionerType = "MAMMOGRAPHIC"
+    dataset.DistanceSourceToDetector = "650"
+    dataset.DistanceSourceToPatient = "630"
+    dataset.EstimatedRadiographicMagnificationFactor = "1.03175"
+    dataset.ImagerPixelSpacing = [f"{machine.spacing_mm:.8g}"] * 2
+
+
+def _add_detector(dataset: Dataset, machine: Machine) -> None:
+    dataset.DetectorType = "DIRECT"
+    dataset.DetectorID = f"PHANTOM{machine.machine_id}"
+    dataset.DetectorConfiguration = "AREA"
+    dataset.FieldOfViewShape = "RECTANGLE"
+    dataset.FieldOfViewOrigin = ["0", "0"]
+    dataset.FieldOfViewRotation = "0"
+    dataset.FieldOfViewHorizontalFlip = "NO"
+
+
+def _add_anatomy(dataset: Dataset, identity: Identity) -> None:
+    dataset.BodyPartExamined = "BREAST"
+    dataset.AnatomicRegionSequence = [_code("76752008", "SCT", "Breast")]
+    dataset.ViewPosition = str(identity.view)
+    value, meaning = _VIEW_CODE[identity.view]
+    view = _code(value, "SCT", meaning)
+    view.ViewModifierCodeSequence = []
+    dataset.ViewCodeSequence = [view]
+    dataset.PositionerPrimaryAngle = _POSITIONER_ANGLE[identity.view]
+    dataset.OrganExposed = "BREAST"
+
+
+def _add_display(dataset: Dataset, machine: Machine) -> None:
+    dataset.PhotometricInterpretation = "MONOCHROME1" if machine.is_inverted else "MONOCHROME2"
+    dataset.PresentationLUTShape = "INVERSE" if machine.is_inverted else "IDENTITY"
+    dataset.PixelIntensityRelationship = "LOG"
+    dataset.PixelIntensityRelationshipSign = -1 if machine.is_inverted else 1
+    dataset.RescaleIntercept = "0"
+    dataset.RescaleSlope = "1"
+    dataset.RescaleType = "US"
+    dataset.WindowCenter = [f"{centre:g}" for centre, _ in machine.windows]
+    dataset.WindowWidth = [f"{width:g}" for _, width in machine.windows]
+    dataset.WindowCenterWidthExplanation = [f"WINDOW{1 + index}" for index in range(len(machine.windows))]
+    if machine.voi_function is not None:
+        dataset.VOILUTFunction = machine.voi_function
+
+
+def _add_pixels(dataset: Dataset, pixels: NDArray[np.uint16], machine: Machine) -> None:
+    dataset.SamplesPerPixel = 1
+    dataset.Rows, dataset.Columns = pixels.shape
+    dataset.BitsAllocated = 16
+    dataset.BitsStored = machine.bits_stored
+    dataset.HighBit = machine.bits_stored - 1
+    dataset.PixelRepresentation = 0
+    if machine.encoding == "explicit":
+        dataset.add_new("PixelData", "OW", pixels.astype("<u2").tobytes())
+        return
+    dataset.add_new("PixelData", "OB", encapsulate([_compress(pixels, machine)]))
+    dataset["PixelData"].is_undefined_length = True
+
+
+def _compress(pixels: NDArray[np.uint16], machine: Machine) -> bytes:
+    contiguous = np.ascontiguousarray(pixels)
+    if machine.encoding == "jpeg2000":
+        return bytes(
+            imagecodecs.jpeg2k_encode(
+                contiguous,
+                level=0,
+                codecformat="j2k",
+                reversible=True,
+                mct=False,
+                bitspersample=machine.bits_stored,
+                resolutions=6,
+                numthreads=1,
+            )
+        )
+    return bytes(imagecodecs.jpeg_encode(contiguous, lossless=True, predictor=1, bitspersample=machine.bits_stored))
+
+
+def _code(value: str, scheme: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue = value
+    item.CodingSchemeDesignator = scheme
+    item.CodeMeaning = meaning
+    return item

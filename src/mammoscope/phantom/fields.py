@@ -1,0 +1,106 @@
+"""Random fields: power-law noise, noise of one wavelength, and the grid that they are sampled on."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+Field = NDArray[np.float32]
+
+COARSE_MM: Final = 0.5
+"""Pixel of the random fields; finer structure comes from what is done to them, and from `detail`."""
+
+_ROWS: Final = 576  # 288 mm: taller than every detector of machine.py; 2**6 * 9 transforms fast
+_COLUMNS: Final = 288  # 144 mm: deeper than every breast of outline.py
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Pixels that cover the breast, from the upper left corner of the picture on."""
+
+    rows: int
+    columns: int
+    spacing_mm: float
+
+    def coordinates(self) -> tuple[Field, Field]:
+        """The (x, y) of the pixel centres in mm; shapes (1, column) and (row, 1)."""
+        x = (np.arange(self.columns, dtype=np.float32) + 0.5) * np.float32(self.spacing_mm)
+        y = (np.arange(self.rows, dtype=np.float32) + 0.5) * np.float32(self.spacing_mm)
+        return x[np.newaxis, :], y[:, np.newaxis]
+
+    def resample(self, field: Field, source: "Grid") -> Field:
+        """A field of another grid with the same corner, on this one (cubic)."""
+        scale = self.spacing_mm / source.spacing_mm
+        # pixel centres: (index + 0.5) * scale - 0.5
+        matrix = np.array([[scale, 0, 0.5 * scale - 0.5], [0, scale, 0.5 * scale - 0.5]], dtype=np.float64)
+        flags = (cv2.INTER_CUBIC if scale < 1 else cv2.INTER_AREA) | cv2.WARP_INVERSE_MAP
+        warped: Field = cv2.warpAffine(
+            field, matrix, (self.columns, self.rows), flags=flags, borderMode=cv2.BORDER_REFLECT_101
+        )
+        return warped
+
+
+COARSE: Final = Grid(rows=_ROWS, columns=_COLUMNS, spacing_mm=COARSE_MM)
+
+
+def power_law_field(rng: np.random.Generator, *, beta: float, longest_mm: float) -> Field:
+    """Noise whose power falls with frequency to the power -beta, mean 0 and standard deviation 1, on `COARSE`.
+
+    Mammographic backgrounds follow this law with beta of about 3 (Burgess, Jacobson, Judy 2001, doi:10.1118/1.1355308).
+    Wavelengths above `longest_mm` are left out.
+    """
+    frequency = _frequencies()
+    amplitude = np.maximum(frequency, 1 / longest_mm) ** (-beta / 2) * (frequency > 1 / longest_mm / 2)
+    return _filtered_noise(rng, amplitude.astype(np.float32))
+
+
+def band_field(rng: np.random.Generator, *, wavelength_mm: float, octaves: float = 0.5) -> Field:
+    """Noise around one wavelength, mean 0 and standard deviation 1, on `COARSE`."""
+    frequency = np.maximum(_frequencies(), 1e-6)
+    amplitude = np.exp(-0.5 * (np.log2(frequency * wavelength_mm) / octaves) ** 2)
+    return _filtered_noise(rng, amplitude.astype(np.float32))
+
+
+def detail_tile(rng: np.random.Generator, *, size: int, spacing_mm: float, beta: float) -> Field:
+    """What a power-law field has above the Nyquist frequency of `COARSE`: a square that repeats without a seam.
+
+    Scaled so that it goes on where `power_law_field` of standard deviation 1 and `longest_mm` of 60 ends.
+    """
+    frequency = np.hypot(fft.fftfreq(size, spacing_mm)[:, np.newaxis], fft.rfftfreq(size, spacing_mm)[np.newaxis, :])
+    cut = 0.5 / COARSE_MM
+    amplitude = np.maximum(frequency, cut) ** (-beta / 2) * (frequency > 0.5 * cut)
+    tile = fft.irfft2(fft.rfft2(rng.standard_normal((size, size), dtype=np.float32)) * amplitude, s=(size, size))
+    # the share of the variance of the whole spectrum that lies above the cut, for beta near 3
+    share = (cut * 60.0) ** (1 - beta / 2)
+    return (tile * (share / max(float(tile.std()), 1e-9))).astype(np.float32)
+
+
+def sample_along(field: Field, u: Field, v: Field) -> Field:
+    """A field looked up at other places (mm), such as along and across the ducts; it repeats beyond its edges."""
+    sampled: Field = cv2.remap(
+        field,
+        (u / np.float32(COARSE_MM)).astype(np.float32),
+        (v / np.float32(COARSE_MM)).astype(np.float32),
+        interpolation=cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_WRAP,
+    )
+    return sampled
+
+
+@lru_cache(maxsize=1)
+def _frequencies() -> Field:
+    """Cycles per mm of each Fourier coefficient of `COARSE`."""
+    rows = fft.fftfreq(_ROWS, COARSE_MM)[:, np.newaxis]
+    columns = fft.rfftfreq(_COLUMNS, COARSE_MM)[np.newaxis, :]
+    return np.hypot(rows, columns).astype(np.float32)
+
+
+def _filtered_noise(rng: np.random.Generator, amplitude: Field) -> Field:
+    amplitude[0, 0] = 0
+    white = rng.standard_normal((_ROWS, _COLUMNS), dtype=np.float32)
+    field = fft.irfft2(fft.rfft2(white) * amplitude, s=(_ROWS, _COLUMNS))
+    return (field / field.std()).astype(np.float32)

@@ -1,0 +1,135 @@
+"""One picture: the healthy breast, its lesions, noise and side marker, as the values that a machine stores."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mammoscope.anatomy import Laterality, View
+from mammoscope.phantom.fields import Field, Grid
+from mammoscope.phantom.lesions import Lesion, add_lesion
+from mammoscope.phantom.machine import Machine
+from mammoscope.phantom.outline import Outline
+from mammoscope.phantom.tissue import Density, draw_tissue
+
+_FINEST_MM: Final = 0.1  # tissue is drawn no finer; finer detectors get interpolated values and their own noise
+_NOISE: Final = 0.016  # standard deviation of quantum noise at brightness 1 and pixels of 0.1 mm
+_DARKEST: Final = 0.004  # brightness is kept off 0 and 1, where the inverse of a sigmoid has no value
+
+_MARKER_MM: Final = 5.0
+_MARKER_MARGIN_MM: Final = 9.0
+_MARKER_BRIGHTNESS: Final = 0.62
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MammogramPlan:
+    """All that one picture shows, before anything is drawn."""
+
+    laterality: Laterality
+    view: View
+    density: Density
+    outline: Outline
+    lesions: tuple[Lesion, ...]
+    pair_seed: int  # of what both sides have in common
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle in pixels of the stored picture; the stops are exclusive."""
+
+    row_start: int
+    row_stop: int
+    column_start: int
+    column_stop: int
+
+
+def draw_picture(plan: MammogramPlan, machine: Machine) -> NDArray[np.uint16]:
+    """The stored values of one mammogram, (row, column), the chest wall left for L and right for R."""
+    rng = np.random.default_rng(plan.seed)
+    brightness = _draw_breast(plan, machine, rng) ** np.float32(machine.tone)
+    breast = np.zeros((machine.rows, machine.columns), dtype=np.float32)
+    breast[:, : brightness.shape[1]] = _add_noise(brightness, machine.spacing_mm, rng)
+    if plan.laterality is Laterality.RIGHT:
+        breast = breast[:, ::-1].copy()
+    if machine.has_marker:
+        _add_marker(breast, plan, machine.spacing_mm)
+    return to_stored_values(breast, machine)
+
+
+def locate_lesion(lesion: Lesion, laterality: Laterality, machine: Machine) -> Box:
+    """The pixels that hold all of a lesion, inside the picture."""
+    reach = lesion.reach_mm
+    left, right = lesion.x_mm - reach, lesion.x_mm + reach
+    if laterality is Laterality.RIGHT:
+        width_mm = machine.columns * machine.spacing_mm
+        left, right = width_mm - right, width_mm - left
+    row_start, row_stop = _to_pixels(lesion.y_mm - reach, lesion.y_mm + reach, machine.spacing_mm, machine.rows)
+    column_start, column_stop = _to_pixels(left, right, machine.spacing_mm, machine.columns)
+    return Box(row_start, row_stop, column_start, column_stop)
+
+
+def to_stored_values(brightness: Field, machine: Machine) -> NDArray[np.uint16]:
+    """The values that the machine's first window shows as that brightness (the inverse of PS3.3 C.11.2.1.2)."""
+    shown = np.clip(brightness, _DARKEST, 1 - _DARKEST)
+    if machine.is_inverted:
+        shown = 1 - shown
+    centre, width = machine.windows[0]
+    if machine.voi_function == "SIGMOID":
+        stored = centre + width / 4 * np.log(shown / (1 - shown))
+    else:
+        stored = centre - 0.5 + (shown - 0.5) * (width - 1)
+        # the unexposed detector has the lowest value itself, so that the background is plain
+        stored = np.where(brightness <= _DARKEST, centre - width / 2, stored)
+    return np.clip(np.rint(stored), 0, 2**machine.bits_stored - 1).astype(np.uint16)
+
+
+def _draw_breast(plan: MammogramPlan, machine: Machine, rng: np.random.Generator) -> Field:
+    """The brightness of the columns that hold the breast, at the machine's pixels."""
+    spacing = max(machine.spacing_mm, _FINEST_MM)
+    depth_mm = min(float(plan.outline.skin_mm.max()) + 4, machine.columns * machine.spacing_mm)
+    grid = Grid(
+        rows=int(np.ceil(machine.rows * machine.spacing_mm / spacing)),
+        columns=int(np.ceil(depth_mm / spacing)),
+        spacing_mm=spacing,
+    )
+    tissue = draw_tissue(plan.outline, plan.density, grid, pair_rng=np.random.default_rng(plan.pair_seed), rng=rng)
+    for lesion in plan.lesions:
+        add_lesion(tissue, lesion, grid)
+    np.clip(tissue, 0, 1, out=tissue)
+    if spacing == machine.spacing_mm:
+        return tissue[: machine.rows, : machine.columns]
+    columns = min(int(depth_mm / machine.spacing_mm), machine.columns)
+    return np.clip(Grid(machine.rows, columns, machine.spacing_mm).resample(tissue, grid), 0, 1)
+
+
+def _add_noise(brightness: Field, spacing_mm: float, rng: np.random.Generator) -> Field:
+    """Quantum noise: its deviation falls with the square root of the pixel's area, and is nil in air."""
+    noise = rng.standard_normal(brightness.shape, dtype=np.float32)
+    noise *= np.sqrt(brightness) * np.float32(_NOISE * min(1.0, _FINEST_MM / spacing_mm))
+    noise += brightness
+    return noise
+
+
+def _add_marker(brightness: Field, plan: MammogramPlan, spacing_mm: float) -> None:
+    """The side and view near the upper corner away from the breast, in place."""
+    text = f"{plan.laterality}-{plan.view}"
+    font_scale = _MARKER_MM / spacing_mm / 22  # a capital of this font is 22 pixels high at scale 1
+    thickness = max(1, round(1.5 * font_scale))
+    (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, font_scale, thickness)
+    plate = np.zeros((2 * height, width), dtype=np.uint8)
+    cv2.putText(
+        plate, text, (0, round(1.5 * height)), cv2.FONT_HERSHEY_SIMPLEX, font_scale, 255, thickness, cv2.LINE_AA
+    )
+    margin = round(_MARKER_MARGIN_MM / spacing_mm)
+    is_left = plan.laterality is Laterality.LEFT
+    column = brightness.shape[1] - margin - width if is_left else margin
+    corner = brightness[margin : margin + plate.shape[0], column : column + width]
+    np.maximum(corner, plate * np.float32(_MARKER_BRIGHTNESS / 255), out=corner)
+
+
+def _to_pixels(low_mm: float, high_mm: float, spacing_mm: float, length: int) -> tuple[int, int]:
+    start = int(np.clip(np.floor(low_mm / spacing_mm), 0, length - 1))
+    return start, int(np.clip(np.ceil(high_mm / spacing_mm), start + 1, length))
