@@ -61,7 +61,8 @@ def _sentence(error: BaseException) -> str:
     if isinstance(error, MammoscopeError):
         return str(error)
     if isinstance(error, OSError):
-        return f"{error.filename or 'file system'}: {error.strerror or error}; check the path, the rights and the free space"
+        where, what = error.filename or "file system", error.strerror or str(error)
+        return f"{where}: {what}; check the path, the rights and the free space"
     if isinstance(error, KeyboardInterrupt):
         return "stopped; the same command goes on where it was"
     return (
