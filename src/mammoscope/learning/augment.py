@@ -1,0 +1,53 @@
+"""Random changes of a batch of pictures, on its device, each picture its own."""
+
+import math
+
+import torch
+from torch.nn import functional
+
+from mammoscope.learning.recipe import AugmentSettings
+
+
+def augment(pictures: torch.Tensor, settings: AugmentSettings, *, generator: torch.Generator) -> torch.Tensor:
+    """Changed pictures, (batch, channel, row, column) in [0, 1] to the same; what comes in from outside is black.
+
+    `generator` is of the CPU, whatever the device, so that the same seed gives the same changes everywhere.
+    """
+    return _change_grey(_change_place(pictures, settings, generator), settings, generator)
+
+
+def _uniform(n: int, greatest: float, generator: torch.Generator) -> torch.Tensor:
+    return (torch.rand(n, generator=generator) * 2 - 1) * greatest
+
+
+def _flip_signs(n: int, chance: float, generator: torch.Generator) -> torch.Tensor:
+    return 1 - 2 * (torch.rand(n, generator=generator) < chance).float()
+
+
+def _change_place(pictures: torch.Tensor, settings: AugmentSettings, generator: torch.Generator) -> torch.Tensor:
+    matrices = affine_matrices(pictures.shape, settings, generator)  # (batch, 2, 3)
+    grid = functional.affine_grid(matrices.to(pictures.device), list(pictures.shape), align_corners=False)
+    return functional.grid_sample(pictures, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def affine_matrices(shape: torch.Size, settings: AugmentSettings, generator: torch.Generator) -> torch.Tensor:
+    """The maps from each new picture to its old one, in units of half a picture: (batch, 2, 3), order (x, y)."""
+    n, _, n_rows, n_columns = shape
+    angle = _uniform(n, math.radians(settings.rotation_degrees), generator)
+    shear = torch.tan(_uniform(n, math.radians(settings.shear_degrees), generator))
+    zoom = 1 + _uniform(n, settings.zoom, generator)
+    shift_x, shift_y = _uniform(n, 2 * settings.shift, generator), _uniform(n, 2 * settings.shift, generator)
+    flip_x = _flip_signs(n, settings.flip_horizontal, generator)
+    flip_y = _flip_signs(n, settings.flip_vertical, generator)
+    cos, sin, aspect = torch.cos(angle) * zoom, torch.sin(angle) * zoom, n_rows / n_columns
+    row_x = torch.stack([cos * flip_x, (cos * shear - sin) * aspect * flip_x, shift_x], dim=1)
+    row_y = torch.stack([sin / aspect * flip_y, (sin * shear + cos) * flip_y, shift_y], dim=1)
+    return torch.stack([row_x, row_y], dim=1)  # (batch, 2, 3)
+
+
+def _change_grey(pictures: torch.Tensor, settings: AugmentSettings, generator: torch.Generator) -> torch.Tensor:
+    n = pictures.shape[0]
+    gamma = torch.exp(_uniform(n, settings.gamma, generator)).view(n, 1, 1, 1).to(pictures.device)
+    contrast = (1 + _uniform(n, settings.contrast, generator)).view(n, 1, 1, 1).to(pictures.device)
+    # both leave a black background black
+    return (pictures.clamp(0, 1) ** gamma * contrast).clamp(0, 1)

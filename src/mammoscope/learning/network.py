@@ -1,0 +1,185 @@
+"""A timm backbone, a pooling and a head: one logit for each picture."""
+
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from mammoscope.errors import ConfigError, WeightsError
+from mammoscope.learning.recipe import BackboneSettings, HeadSettings, Recipe
+
+FROM_HUB, RANDOM = "hub", "none"
+_GEM_POWER, _GEM_FLOOR = 3.0, 1e-4  # Radenović et al. 2018 (arXiv:1711.02512); the floor keeps half precision finite
+
+
+class Pooling(nn.Module):
+    """Features (batch, channel, row, column) to (batch, channel), or twice the channels for catavgmax."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.power = nn.Parameter(torch.tensor(_GEM_POWER)) if kind == "gem" else None
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Pool the features of each picture."""
+        if self.power is not None:
+            powered = features.float().clamp(min=_GEM_FLOOR) ** self.power
+            return powered.mean(dim=(2, 3)) ** (1 / self.power)  # (batch, channel)
+        parts = []
+        if self.kind in {"avg", "catavgmax"}:
+            parts.append(features.mean(dim=(2, 3)))
+        if self.kind in {"max", "catavgmax"}:
+            parts.append(features.amax(dim=(2, 3)))
+        return torch.cat(parts, dim=1)  # (batch, channel) or (batch, 2 * channel)
+
+
+class CancerNetwork(nn.Module):
+    """Pictures (batch, 1, row, column) in [0, 1] to logits (batch,)."""
+
+    backbone: Any  # timm's networks share methods, not a type
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.mean, self.spread = recipe.picture.mean, recipe.picture.spread
+        self.backbone = _create_backbone(recipe.backbone)
+        self.frozen = recipe.backbone.frozen
+        if self.frozen:
+            self.backbone.requires_grad_(requires_grad=False)
+        self.pooling = Pooling(recipe.head.pooling)
+        width: int = self.backbone.num_features * (2 if recipe.head.pooling == "catavgmax" else 1)
+        self.head = _build_head(width, recipe.head)
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """The logits of pictures."""
+        normalised = (pictures - self.mean) / self.spread
+        features = self.backbone.forward_features(normalised)  # (batch, channel, row, column)
+        logits: torch.Tensor = self.head(self.pooling(features)).squeeze(1)  # (batch,)
+        return logits
+
+
+def build_network(recipe: Recipe) -> CancerNetwork:
+    """The network of a recipe with random weights, in channels-last memory order.
+
+    Raises:
+        ConfigError: timm knows no network of that name, or not with these options.
+    """
+    return CancerNetwork(recipe).to(memory_format=torch.channels_last)
+
+
+def load_backbone(network: CancerNetwork, backbone: BackboneSettings) -> None:
+    """Put in the weights that the recipe names: timm's own from its hub, a file's, or none.
+
+    Raises:
+        WeightsError: the hub cannot be reached, the file cannot be read, or the weights are of another network.
+    """
+    if backbone.weights == RANDOM:
+        return
+    weights = _fetch_from_hub(backbone) if backbone.weights == FROM_HUB else _read_file(Path(backbone.weights))
+    _fit_to_grey(weights, network.backbone)
+    wanted = network.backbone.state_dict()
+    problems = [f"{key} is missing" for key in wanted if key not in weights]
+    problems += [
+        f"{key} has shape {tuple(weights[key].shape)}, expected {tuple(value.shape)}"
+        for key, value in wanted.items()
+        if key in weights and weights[key].shape != value.shape
+    ]
+    if problems:
+        raise WeightsError(
+            f"weights {backbone.weights}: do not fit {backbone.name}: {len(problems)} keys differ, "
+            f"such as {'; '.join(problems[:3])}; give the weights of this network, or set backbone.name to theirs"
+        )
+    network.backbone.load_state_dict({key: weights[key].to(value.dtype) for key, value in wanted.items()})
+
+
+def adopt_weights_metadata(recipe: Recipe, weights: Path) -> Recipe:
+    """The recipe with `backbone.weights` set to a file, and what the file says of itself taken over.
+
+    A safetensors file may carry `architecture`, `mean`, `std` and `pad_type` in its metadata.
+
+    Raises:
+        WeightsError: the file cannot be read, or says that it is of another network.
+    """
+    said = _read_metadata(weights)
+    architecture = said.get("architecture", recipe.backbone.name)
+    if architecture != recipe.backbone.name:
+        raise WeightsError(
+            f"weights {weights}: made for {architecture}, but the recipe's backbone is {recipe.backbone.name}; "
+            f"add --set backbone.name={architecture}"
+        )
+    options = dict(recipe.backbone.options)
+    if "pad_type" in said:
+        options["pad_type"] = said["pad_type"]
+    grey = {name: _grey(said[key]) for name, key in (("mean", "mean"), ("spread", "std")) if key in said}
+    backbone = recipe.backbone.model_copy(update={"weights": str(weights), "options": options})
+    return recipe.model_copy(update={"backbone": backbone, "picture": recipe.picture.model_copy(update=grey)})
+
+
+def _grey(text: str) -> float:
+    channels = [float(part) for part in text.split(",")]
+    return sum(channels) / len(channels)
+
+
+def _create_backbone(backbone: BackboneSettings) -> Any:  # noqa: ANN401  # timm's networks share methods, not a type
+    if not timm.is_model(backbone.name):
+        raise ConfigError(
+            f"backbone.name: found {backbone.name!r}, which timm {timm.__version__} does not know; "
+            f"names like it: {', '.join(timm.list_models('*' + backbone.name[:6] + '*')[:5]) or 'none'}"
+        )
+    options: dict[str, Any] = dict(backbone.options)
+    try:
+        return timm.create_model(backbone.name, in_chans=1, num_classes=0, global_pool="", **options)
+    except TypeError as error:
+        raise ConfigError(f"backbone.options: found {options}, not fit for {backbone.name} ({error})") from error
+
+
+def _build_head(width: int, head: HeadSettings) -> nn.Sequential:
+    modules: list[nn.Module] = [nn.BatchNorm1d(width)] if head.batch_norm else []
+    for hidden in head.layers:
+        modules += [nn.Linear(width, hidden), nn.ReLU()]
+        modules += [nn.BatchNorm1d(hidden)] if head.batch_norm else []
+        modules += [nn.Dropout(head.dropout)]
+        width = hidden
+    if not head.layers:
+        modules += [nn.Dropout(head.dropout)]
+    return nn.Sequential(*modules, nn.Linear(width, 1))
+
+
+def _fetch_from_hub(backbone: BackboneSettings) -> dict[str, torch.Tensor]:
+    options: dict[str, Any] = dict(backbone.options)
+    try:
+        fetched = timm.create_model(backbone.name, pretrained=True, **options)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise WeightsError(
+            f"backbone.weights: timm's weights of {backbone.name} cannot be fetched ({type(error).__name__}); without "
+            "a network, give them with --weights FILE.safetensors, or begin with random ones: "
+            "--set backbone.weights=none"
+        ) from error
+    weights: dict[str, torch.Tensor] = fetched.state_dict()
+    return weights
+
+
+def _read_file(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dict: keys() is needed
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"weights {path}: cannot be read ({error}); expected a safetensors file") from error
+
+
+def _read_metadata(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"weights {path}: cannot be read ({error}); expected a safetensors file") from error
+
+
+def _fit_to_grey(weights: dict[str, torch.Tensor], backbone: nn.Module) -> None:
+    """Sum the colour channels of the first layer, which gives the same function of a grey picture as of three equal."""
+    for key, wanted in backbone.state_dict().items():
+        found = weights.get(key)
+        if found is not None and wanted.ndim == found.ndim == 4 and wanted.shape[1] == 1 and found.shape[1] == 3:  # noqa: PLR2004  # convolutions: (out, in, row, column), grey against red, green, blue
+            weights[key] = found.float().sum(dim=1, keepdim=True)

@@ -1,0 +1,151 @@
+"""The folder that a training leaves behind: all that is needed to predict, and to tell how it was made.
+
+recipe.toml          the resolved recipe
+prepare.toml         how the pictures were prepared
+environment.json     versions, commit, seed, hashes of manifest and store; carries the schema version
+folds/<k>/           weights.safetensors, history.csv, scores.parquet of the held-out fold
+scores.parquet       the out-of-fold scores of all folds that are done
+"""
+
+import json
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import polars as pl
+
+from mammoscope.config import build_settings, read_toml, to_toml
+from mammoscope.errors import RunError
+from mammoscope.evaluation.scores import read_scores, write_scores
+from mammoscope.files import write_json, write_text
+from mammoscope.imaging.prepare import PrepareSettings
+from mammoscope.learning.recipe import Recipe
+
+SCHEMA_VERSION = 1
+_PACKAGES = ("mammoscope", "torch", "timm", "lightning", "numpy", "polars", "pydicom", "pillow", "imagecodecs")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run folder that has been opened."""
+
+    path: Path
+    recipe: Recipe
+    prepare: PrepareSettings
+    environment: Mapping[str, object]
+
+    def fold_path(self, fold: int) -> Path:
+        """The folder of a fold."""
+        return self.path / "folds" / str(fold)
+
+    def weights_path(self, fold: int) -> Path:
+        """The weights of a fold; the file is there when the fold is trained."""
+        return self.fold_path(fold) / "weights.safetensors"
+
+    @property
+    def trained_folds(self) -> tuple[int, ...]:
+        """The folds whose weights and scores are there, in order."""
+        folds = (int(path.name) for path in (self.path / "folds").glob("*") if path.name.isdecimal())
+        return tuple(sorted(fold for fold in folds if self.weights_path(fold).is_file()))
+
+
+def start_run(path: Path, recipe: Recipe, prepare: PrepareSettings, *, made_from: Mapping[str, object]) -> Run:
+    """A new run folder, or the one that stands there if it was started with the same recipe and data.
+
+    `made_from` says where the data came from: paths and hashes of manifest and store.
+
+    Raises:
+        RunError: the folder is in use for something else.
+    """
+    if (path / "environment.json").exists():
+        return _continue_run(path, recipe, made_from)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RunError(f"{path}: stands there already and is no run folder; give another folder with -o")
+    environment = {"schema_version": SCHEMA_VERSION, **describe_environment(), "seed": recipe.seed, **made_from}
+    write_text(path / "recipe.toml", to_toml(recipe))
+    write_text(path / "prepare.toml", to_toml(prepare))
+    write_json(path / "environment.json", environment)
+    return open_run(path)
+
+
+def open_run(path: Path) -> Run:
+    """The run of a folder.
+
+    Raises:
+        RunError: not a run folder, or one of another schema version.
+        ConfigError: its recipe or its settings of preparation are not what this version knows.
+    """
+    environment = _read_environment(path)
+    found = environment.get("schema_version")
+    if found != SCHEMA_VERSION:
+        raise RunError(
+            f"{path}: a run of schema version {found}, this mammoscope reads {SCHEMA_VERSION}; "
+            "use the version that wrote it, or train again"
+        )
+    recipe = build_settings(Recipe, read_toml(path / "recipe.toml"), where=str(path / "recipe.toml"))
+    prepare = build_settings(PrepareSettings, read_toml(path / "prepare.toml"), where=str(path / "prepare.toml"))
+    return Run(path, recipe, prepare, environment)
+
+
+def collect_scores(run: Run) -> pl.DataFrame:
+    """Write and return the out-of-fold scores of all folds that are done."""
+    scores = pl.concat([read_scores(run.fold_path(fold) / "scores.parquet") for fold in run.trained_folds])
+    write_scores(scores, run.path / "scores.parquet")
+    return scores
+
+
+def forget_resume_point(run: Run, fold: int) -> None:
+    """Remove the state from which an interrupted training of a fold would go on."""
+    shutil.rmtree(run.fold_path(fold) / "resume", ignore_errors=True)
+
+
+def describe_environment() -> dict[str, object]:
+    """Versions of what the result depends on, and the commit of this software where it is a checkout."""
+    return {
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
+        "machine": f"{platform.system()} {platform.machine()}",
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]  # git is found on the user's PATH
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603  # nothing of the user's in it
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _read_environment(path: Path) -> dict[str, object]:
+    try:
+        environment = json.loads((path / "environment.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(
+            f"{path}: not a run folder, environment.json is missing; train one with `mammoscope train`"
+        ) from error
+    except ValueError as error:
+        raise RunError(f"{path}/environment.json: not valid JSON ({error}); restore it, or train again") from error
+    if not isinstance(environment, dict):
+        raise RunError(f"{path}/environment.json: found a {type(environment).__name__}, expected an object")
+    return environment
+
+
+def _continue_run(path: Path, recipe: Recipe, made_from: Mapping[str, object]) -> Run:
+    run = open_run(path)
+    if run.recipe != recipe:
+        changed = [name for name in Recipe.model_fields if getattr(run.recipe, name) != getattr(recipe, name)]
+        raise RunError(
+            f"{path}: was started with another recipe (different: {', '.join(changed)}); "
+            "give another folder with -o, or the same recipe to go on"
+        )
+    for name in ("manifest_hash", "store_hash"):
+        if run.environment.get(name) != made_from.get(name):
+            raise RunError(
+                f"{path}: was started with another {name.removesuffix('_hash')}; "
+                "give another folder with -o, or the same data to go on"
+            )
+    return run

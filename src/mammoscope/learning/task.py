@@ -1,0 +1,81 @@
+"""The training of one fold as Lightning sees it."""
+
+import lightning.pytorch as lightning
+import numpy as np
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from numpy.typing import NDArray
+from torch.optim.lr_scheduler import LambdaLR
+
+from mammoscope.learning.augment import augment
+from mammoscope.learning.batches import Batch, to_network_input
+from mammoscope.learning.losses import cancer_loss
+from mammoscope.learning.network import CancerNetwork
+from mammoscope.learning.recipe import OptimizerSettings, Recipe
+from mammoscope.learning.schedule import rate_factor
+
+
+class TrainingTask(lightning.LightningModule):
+    """Batches to losses: the network of a recipe, its optimizer and its schedule over `n_steps` steps."""
+
+    def __init__(self, network: CancerNetwork, recipe: Recipe, *, fold: int, n_steps: int) -> None:
+        super().__init__()
+        self.network, self.recipe, self.fold, self.n_steps = network, recipe, fold, n_steps
+        self.generator = torch.Generator()
+        self._losses: list[torch.Tensor] = []
+        self._held_out_scores: list[torch.Tensor] = []
+
+    def on_train_epoch_start(self) -> None:
+        """Chance starts anew from (seed, fold, epoch), so that a resumed training is the undisturbed one."""
+        seed = int(np.random.SeedSequence((self.recipe.seed, self.fold, self.current_epoch)).generate_state(1)[0])
+        self.generator.manual_seed(seed)
+        torch.manual_seed(seed)  # dropout draws from torch's own state, which `train_fold` has forked
+
+    def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:  # noqa: ARG002  # Lightning's signature
+        """The loss of a batch of stored pictures."""
+        picture = self.recipe.picture
+        grey = to_network_input(batch.pictures, rows=picture.train_rows, columns=picture.train_columns)
+        logits = self.network(augment(grey, self.recipe.augment, generator=self.generator))
+        loss = cancer_loss(logits, batch.targets, self.recipe.loss)
+        self._losses.append(loss.detach())
+        return loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:  # noqa: ARG002  # Lightning's signature
+        """Score held-out pictures, with the averaged weights where there are some."""
+        picture = self.recipe.picture
+        grey = to_network_input(batch.pictures, rows=picture.held_out_rows, columns=picture.held_out_columns)
+        self._held_out_scores.append(torch.sigmoid(self.network(grey).double()).cpu())
+
+    def take_training_loss(self) -> float:
+        """The mean loss since the last call."""
+        mean = torch.stack(self._losses).mean().item()
+        self._losses.clear()
+        return mean
+
+    def take_held_out_scores(self) -> NDArray[np.float64]:
+        """The scores of the held-out pictures, in their order, since the last call."""
+        scores = torch.cat(self._held_out_scores).numpy()
+        self._held_out_scores.clear()
+        return scores
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The recipe's optimizer over what is not frozen, and its schedule for each step."""
+        optimizer = build_optimizer(self.network, self.recipe.optimizer)
+        schedule = LambdaLR(
+            optimizer, lambda step: rate_factor(step, n_steps=self.n_steps, schedule=self.recipe.schedule)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def build_optimizer(network: CancerNetwork, settings: OptimizerSettings) -> torch.optim.Optimizer:
+    """The optimizer of a recipe; biases and the weights of norms are not decayed."""
+    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups: list[dict[str, object]] = [
+        {"params": [parameter for parameter in learned if parameter.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [parameter for parameter in learned if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if settings.name == "sgd":
+        return torch.optim.SGD(groups, lr=settings.rate, momentum=0.9)
+    if settings.name == "adam":
+        return torch.optim.Adam(groups, lr=settings.rate)
+    return torch.optim.AdamW(groups, lr=settings.rate)

@@ -1,0 +1,215 @@
+"""One fold: its rows, its training, its weights, its out-of-fold scores."""
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import lightning.pytorch as lightning
+import numpy as np
+import polars as pl
+import torch
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch.utils.data import DataLoader
+
+from mammoscope.cohort.balance import sample_rows
+from mammoscope.errors import ConfigError, StoreError, TableError
+from mammoscope.evaluation.discrimination import auc, average_precision
+from mammoscope.evaluation.scores import SCORES_VERSION, aggregate_to_breasts, write_scores
+from mammoscope.files import replacing
+from mammoscope.imaging.store import PreparedStore
+from mammoscope.learning.batches import Batch, StorePictures, held_out_batches, training_batches
+from mammoscope.learning.network import CancerNetwork, build_network, load_backbone
+from mammoscope.learning.recipe import Recipe
+from mammoscope.learning.run import Run, forget_resume_point
+from mammoscope.learning.scoring import autocast_type, choose_device, score_batches
+from mammoscope.learning.task import TrainingTask
+
+_HELD_OUT_BATCH = 32
+
+
+def select_rows(
+    manifest: pl.DataFrame, store: PreparedStore, *, fold: int, recipe: Recipe
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows to train on, sampled as the recipe says, and the held-out rows: those of the fold.
+
+    Only rows with an outcome whose picture is in the store.
+
+    Raises:
+        TableError: the manifest is not split, has no such fold, or one side lacks cases or controls.
+        ConfigError: a batch is bigger than the data.
+    """
+    if manifest["fold"].null_count():
+        raise TableError("manifest: fold is empty; split the cohort first with `mammoscope split`")
+    usable = manifest.filter(pl.col("cancer").is_not_null(), pl.col("image_id").is_in(store.image_ids))
+    held_out = usable.filter(pl.col("fold") == fold)
+    training = sample_rows(usable.filter(pl.col("fold") != fold), recipe.sampling)
+    for name, rows in (("training", training), ("held-out", held_out)):
+        if rows["cancer"].n_unique() != 2:  # noqa: PLR2004  # cases and controls
+            known = sorted(manifest["fold"].unique().to_list())
+            raise TableError(
+                f"fold {fold}: {rows.height} {name} pictures without both cases and controls; "
+                f"the manifest has folds {known}; split with fewer folds, or prepare more pictures"
+            )
+    if training.height < recipe.batch.size:
+        raise ConfigError(f"batch.size: found {recipe.batch.size}, but only {training.height} pictures to train on")
+    return training, held_out
+
+
+def check_store(store: PreparedStore, recipe: Recipe) -> None:
+    """Refuse a store that is not what the recipe asks for.
+
+    Raises:
+        StoreError: rows, columns or bits differ.
+    """
+    for name in ("rows", "columns", "bits"):
+        wanted, found = getattr(recipe.store, name), getattr(store.settings, name)
+        if wanted is not None and wanted != found:
+            raise StoreError(
+                f"{store.path}: the store has {name} = {found}, the recipe asks for store.{name} = {wanted}; "
+                "prepare a store for this recipe, or give another recipe"
+            )
+
+
+def count_steps(n_rows: int, recipe: Recipe) -> int:
+    """The steps of the optimizer in one epoch."""
+    return n_rows // recipe.batch.size
+
+
+def train_fold(
+    run: Run, manifest: pl.DataFrame, store: PreparedStore, *, fold: int, on_step: Callable[[int], None]
+) -> pl.DataFrame:
+    """Train one fold, or go on with it; write its history, out-of-fold scores and weights, and return the scores.
+
+    Raises:
+        TableError, ConfigError, WeightsError: as `select_rows`, `build_network` and `load_backbone`.
+    """
+    recipe = run.recipe
+    training, held_out = select_rows(manifest, store, fold=fold, recipe=recipe)
+    with torch.random.fork_rng():  # what follows draws from torch's own state; the caller's stays as it was
+        torch.manual_seed(recipe.seed + fold)
+        network = build_network(recipe)
+        load_backbone(network, recipe.backbone)
+        n_steps = recipe.epochs * count_steps(training.height, recipe)
+        task = TrainingTask(network, recipe, fold=fold, n_steps=n_steps)
+        batches = training_batches(
+            StorePictures(training, store), size=recipe.batch.micro or recipe.batch.size, seed=recipe.seed, fold=fold
+        )
+        held_out_loader = held_out_batches(StorePictures(held_out, store), size=_HELD_OUT_BATCH)
+        history = History(run.fold_path(fold) / "history.csv", held_out, on_step)
+        _fit(task, batches, held_out_loader, history=history, resume=run.fold_path(fold) / "resume")
+    device = choose_device()
+    pictures = (batch.pictures for batch in held_out_loader)
+    scores = scores_table(held_out, score_batches(network.to(device), pictures, recipe=recipe, device=device))
+    write_scores(scores, run.fold_path(fold) / "scores.parquet")
+    write_weights(network, run.weights_path(fold))
+    forget_resume_point(run, fold)
+    return scores
+
+
+def write_weights(network: CancerNetwork, path: Path) -> None:
+    """Write all weights and buffers of a network as safetensors, whole or not at all."""
+    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    with replacing(path) as beside:
+        save_file(state, beside)
+
+
+def scores_table(rows: pl.DataFrame, scores: NDArray[np.float64]) -> pl.DataFrame:
+    """The score table of manifest rows and their scores, at image level."""
+    return rows.select(
+        pl.lit(SCORES_VERSION, pl.Int64).alias("schema_version"),
+        pl.lit("image").alias("level"),
+        *("patient_id", "exam_id", "laterality", "view", "image_id"),
+        pl.lit(1, pl.Int64).alias("n_images"),
+        pl.Series("score", scores, dtype=pl.Float64),
+        *("cancer", "fold", "site", "machine"),
+    )
+
+
+class History(Callback):
+    """After each epoch, a row of history: loss, rate, and how well the held-out breasts are told apart."""
+
+    def __init__(self, path: Path, held_out: pl.DataFrame, on_step: Callable[[int], None]) -> None:
+        self.path, self.held_out, self.on_step = path, held_out, on_step
+        self.rows: list[dict[str, float]] = []
+        self.started = time.monotonic()
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002  # Lightning's signature
+        """After an interruption, keep the rows and count the steps of the epochs that are done."""
+        if trainer.current_epoch:
+            self.rows = pl.read_csv(self.path).filter(pl.col("epoch") < trainer.current_epoch).to_dicts()
+            self.on_step(trainer.current_epoch * int(trainer.num_training_batches))
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002  # Lightning's signature
+        """Start the clock."""
+        self.started = time.monotonic()
+
+    def on_train_batch_end(self, *_: object) -> None:
+        """Advance the progress bar."""
+        self.on_step(1)
+
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Judge the held-out breasts and write the history, whole."""
+        task = cast("TrainingTask", pl_module)
+        breasts = aggregate_to_breasts(scores_table(self.held_out, task.take_held_out_scores()))
+        scores, cancer = breasts["score"].to_numpy(), breasts["cancer"].to_numpy()
+        row = {
+            "epoch": trainer.current_epoch,
+            "train_loss": task.take_training_loss(),
+            "held_out_breast_auc": auc(scores, cancer),
+            "held_out_breast_ap": average_precision(scores, cancer),
+            "rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "seconds": time.monotonic() - self.started,
+        }
+        self.rows.append(row)
+        with replacing(self.path) as beside:
+            pl.DataFrame(self.rows).write_csv(beside, float_precision=6)
+
+
+def _fit(
+    task: TrainingTask,
+    batches: DataLoader[Batch],
+    held_out: DataLoader[Batch],
+    *,
+    history: History,
+    resume: Path,
+) -> None:
+    recipe = task.recipe
+    device = choose_device()
+    checkpoint = ModelCheckpoint(dirpath=resume, filename="state", save_on_train_epoch_end=True)
+    averaging = [EMAWeightAveraging(decay=recipe.ema)] if recipe.ema else []
+    state = resume / "state.ckpt"
+    with _quiet_lightning():
+        trainer = lightning.Trainer(
+            accelerator="gpu" if device.type == "cuda" else "cpu",
+            devices=1,
+            precision="32-true" if autocast_type(recipe.precision, device) is None else "bf16-mixed",
+            max_epochs=recipe.epochs,
+            accumulate_grad_batches=recipe.batch.size // (recipe.batch.micro or recipe.batch.size),
+            gradient_clip_val=recipe.optimizer.clip_norm or None,
+            callbacks=[*averaging, history, checkpoint],
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+        trainer.fit(task, batches, held_out, ckpt_path=state if state.exists() else None, weights_only=True)
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Without Lightning's advertisements: what it says of devices, and its advice on loader processes."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
