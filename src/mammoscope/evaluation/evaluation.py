@@ -155,12 +155,11 @@ def split_into_samples(scores: pl.DataFrame) -> tuple[Sample, ...]:
 def evaluate_samples(
     samples: tuple[Sample, ...],
     settings: BootstrapSettings,
-    rng: np.random.Generator,
     *,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Evaluation:
-    """The evaluation of the samples of `split_into_samples`; `advance` hears of samples × replicates in all."""
-    generators = rng.spawn(len(samples))  # so that one group more changes no other
+    """The evaluation of the samples of `split_into_samples`; `advance` hears of each replicate of each sample."""
+    generators = settings.generator().spawn(len(samples))  # one for each, so that one group more changes no other
     measured = [_measure(sample, settings, own, advance) for sample, own in zip(samples, generators, strict=True)]
     (breast, roc), (image, _), *groups = measured
     scores, outcomes = _columns(samples[0])
@@ -179,15 +178,13 @@ def evaluate_samples(
     )
 
 
-def evaluate_scores(
-    scores: pl.DataFrame, settings: BootstrapSettings, rng: np.random.Generator | None = None
-) -> Evaluation:
-    """The evaluation of a table of scores, with the generator given or else a fresh one with the seed of the settings.
+def evaluate_scores(scores: pl.DataFrame, settings: BootstrapSettings) -> Evaluation:
+    """The evaluation of a table of scores; equal settings give equal intervals.
 
     Raises:
         TableError: the table breaks the schema, has no row of an image, or a breast has two outcomes.
     """
-    return evaluate_samples(split_into_samples(scores), settings, settings.generator() if rng is None else rng)
+    return evaluate_samples(split_into_samples(scores), settings)
 
 
 def _groups(table: pl.DataFrame, column: str) -> Iterator[tuple[str | None, pl.DataFrame]]:

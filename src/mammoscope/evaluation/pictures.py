@@ -1,0 +1,117 @@
+"""The most telling calls of a detector: the cases it found and missed, the controls it alarmed on and passed."""
+
+import io
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from PIL import Image
+
+from mammoscope.evaluation.scores import aggregate_to_breasts
+from mammoscope.files import sha256_of_bytes
+
+_ALIAS_DIGITS = 8
+_ROWS_SHOWN = 480  # twice the height on the page, for sharp screens and print
+_JPEG_QUALITY = 88
+
+
+class CallKind(StrEnum):
+    """What a call turned out to be."""
+
+    FOUND = "found"
+    MISSED = "missed"
+    FALSE_ALARM = "false alarm"
+    PASSED = "rightly passed"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A breast, its score, and the image of it that scored highest."""
+
+    kind: CallKind
+    image_id: str
+    laterality: str
+    view: str | None
+    breast_score: float
+    image_score: float
+
+    @property
+    def alias(self) -> str:
+        """A name that tells the picture from others, and says nothing: the beginning of the SHA-256 of its id."""
+        return sha256_of_bytes(self.image_id.encode())[:_ALIAS_DIGITS]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A call, and its image as JPEG."""
+
+    call: Call
+    jpeg: bytes
+
+
+class PictureSource(Protocol):
+    """What holds the pixels: a prepared store."""
+
+    @property
+    def image_ids(self) -> Collection[str]:
+        """The images that are there."""
+
+    def read(self, image_id: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """The picture, (row, column)."""
+
+
+def choose_calls(scores: pl.DataFrame, *, n_each: int = 4) -> tuple[Call, ...]:
+    """The breasts with the highest and the lowest scores, of cases and of controls, at most `n_each` of a kind.
+
+    Of few breasts, none is chosen twice: the higher half is found or alarmed on, the rest missed or passed.
+    """
+    images = scores.filter(pl.col("level") == "image")
+    highest = images.sort("score", "image_id", descending=[True, False]).group_by("exam_id", "laterality").first()
+    breasts = aggregate_to_breasts(images).select("exam_id", "laterality", "cancer", breast_score="score")
+    ranked = breasts.join(highest.drop("cancer"), on=["exam_id", "laterality"]).sort(
+        "breast_score", "image_id", descending=[True, False]
+    )
+    cases, controls = (ranked.filter(pl.col("cancer") == is_case) for is_case in (True, False))
+    return (
+        *_both_ends(cases, CallKind.FOUND, CallKind.MISSED, n_each),
+        *_both_ends(controls, CallKind.FALSE_ALARM, CallKind.PASSED, n_each),
+    )
+
+
+def draw_pictures(calls: Iterable[Call], source: PictureSource) -> tuple[Picture, ...]:
+    """The pictures of the calls that the source holds."""
+    held = set(source.image_ids)
+    return tuple(Picture(call, encode_jpeg(source.read(call.image_id))) for call in calls if call.image_id in held)
+
+
+def encode_jpeg(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
+    """A picture of shape (row, column), of 8 bits or of 16, as a grey JPEG of the height of the page's pictures."""
+    grey = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels.astype(np.uint8)
+    n_rows, n_columns = grey.shape
+    scale = min(1.0, _ROWS_SHOWN / n_rows)
+    size = (max(1, round(n_columns * scale)), max(1, round(n_rows * scale)))
+    content = io.BytesIO()
+    Image.fromarray(grey).resize(size, Image.Resampling.LANCZOS).save(content, "JPEG", quality=_JPEG_QUALITY)
+    return content.getvalue()
+
+
+def _both_ends(ranked: pl.DataFrame, high: CallKind, low: CallKind, n_each: int) -> tuple[Call, ...]:
+    n_high = min(n_each, (ranked.height + 1) // 2)
+    n_low = min(n_each, ranked.height - n_high)
+    ends = ((high, ranked.head(n_high)), (low, ranked.tail(n_low).reverse()))
+    return tuple(_call(kind, row) for kind, rows in ends for row in rows.iter_rows(named=True))
+
+
+def _call(kind: CallKind, row: dict[str, Any]) -> Call:
+    return Call(
+        kind=kind,
+        image_id=row["image_id"],
+        laterality=row["laterality"],
+        view=row["view"],
+        breast_score=row["breast_score"],
+        image_score=row["score"],
+    )
