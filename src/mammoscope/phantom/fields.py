@@ -16,6 +16,7 @@ COARSE_MM: Final = 0.5
 
 _ROWS: Final = 576  # 288 mm: taller than every detector of machine.py; 2**6 * 9 transforms fast
 _COLUMNS: Final = 288  # 144 mm: deeper than every breast of outline.py
+_MOST_HALVINGS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,10 @@ class Grid:
         # pixel centres: (index + 0.5) * scale - 0.5
         matrix = np.array([[scale, 0, 0.5 * scale - 0.5], [0, scale, 0.5 * scale - 0.5]], dtype=np.float64)
         flags = (cv2.INTER_CUBIC if scale < 1 else cv2.INTER_AREA) | cv2.WARP_INVERSE_MAP
-        warped: Field = cv2.warpAffine(
-            field, matrix, (self.columns, self.rows), flags=flags, borderMode=cv2.BORDER_REFLECT_101
+        size = (self.columns, self.rows)
+        return np.asarray(
+            cv2.warpAffine(field, matrix, size, flags=flags, borderMode=cv2.BORDER_REFLECT_101), dtype=np.float32
         )
-        return warped
 
 
 COARSE: Final = Grid(rows=_ROWS, columns=_COLUMNS, spacing_mm=COARSE_MM)
@@ -51,18 +52,20 @@ def power_law_field(rng: np.random.Generator, *, beta: float, longest_mm: float)
     """Noise whose power falls with frequency to the power -beta, mean 0 and standard deviation 1, on `COARSE`.
 
     Mammographic backgrounds follow this law with beta of about 3 (Burgess, Jacobson, Judy 2001, doi:10.1118/1.1355308).
-    Wavelengths above `longest_mm` are left out.
+    Below the frequency of `longest_mm` the power stays level, and an octave further down it ends.
     """
-    frequency = _frequencies()
-    amplitude = np.maximum(frequency, 1 / longest_mm) ** (-beta / 2) * (frequency > 1 / longest_mm / 2)
-    return _filtered_noise(rng, amplitude.astype(np.float32))
+    frequency = _frequencies(1)
+    amplitude = np.maximum(frequency, 1 / longest_mm) ** (-beta / 2) * (frequency > 0.5 / longest_mm)
+    return _noise(rng, amplitude)
 
 
-def band_field(rng: np.random.Generator, *, wavelength_mm: float, octaves: float = 0.5) -> Field:
-    """Noise around one wavelength, mean 0 and standard deviation 1, on `COARSE`."""
-    frequency = np.maximum(_frequencies(), 1e-6)
-    amplitude = np.exp(-0.5 * (np.log2(frequency * wavelength_mm) / octaves) ** 2)
-    return _filtered_noise(rng, amplitude.astype(np.float32))
+def band_field(rng: np.random.Generator, *, wavelength_mm: float) -> Field:
+    """Noise around one wavelength, half an octave up and down, mean 0 and standard deviation 1, on `COARSE`."""
+    # smooth noise needs few samples: as many as keep five pixels in a wavelength
+    n_halvings = int(np.clip(np.log2(wavelength_mm / (5 * COARSE_MM)), 0, _MOST_HALVINGS))
+    frequency = np.maximum(_frequencies(2**n_halvings), 1e-6)
+    amplitude = np.exp(-0.5 * (np.log2(frequency * wavelength_mm) / 0.5) ** 2)
+    return COARSE.resample(_noise(rng, amplitude), Grid(*_shape(2**n_halvings), COARSE_MM * 2**n_halvings))
 
 
 def detail_tile(rng: np.random.Generator, *, size: int, spacing_mm: float, beta: float) -> Field:
@@ -76,31 +79,40 @@ def detail_tile(rng: np.random.Generator, *, size: int, spacing_mm: float, beta:
     tile = fft.irfft2(fft.rfft2(rng.standard_normal((size, size), dtype=np.float32)) * amplitude, s=(size, size))
     # the share of the variance of the whole spectrum that lies above the cut, for beta near 3
     share = (cut * 60.0) ** (1 - beta / 2)
-    return (tile * (share / max(float(tile.std()), 1e-9))).astype(np.float32)
+    return np.asarray(tile * (share / tile.std()), dtype=np.float32)
 
 
 def sample_along(field: Field, u: Field, v: Field) -> Field:
     """A field looked up at other places (mm), such as along and across the ducts; it repeats beyond its edges."""
-    sampled: Field = cv2.remap(
-        field,
-        (u / np.float32(COARSE_MM)).astype(np.float32),
-        (v / np.float32(COARSE_MM)).astype(np.float32),
-        interpolation=cv2.INTER_CUBIC,
-        borderMode=cv2.BORDER_WRAP,
-    )
-    return sampled
+    columns, rows = (np.asarray(place / COARSE_MM, dtype=np.float32) for place in (u, v))
+    sampled = cv2.remap(field, columns, rows, interpolation=cv2.INTER_CUBIC, borderMode=cv2.BORDER_WRAP)
+    return np.asarray(sampled, dtype=np.float32)
 
 
-@lru_cache(maxsize=1)
-def _frequencies() -> Field:
-    """Cycles per mm of each Fourier coefficient of `COARSE`."""
-    rows = fft.fftfreq(_ROWS, COARSE_MM)[:, np.newaxis]
-    columns = fft.rfftfreq(_COLUMNS, COARSE_MM)[np.newaxis, :]
+def step(value: Field, low: Field | float, high: Field | float) -> Field:
+    """0 below `low`, 1 above `high`, smooth between."""
+    share = np.clip((value - low) / (high - low), 0, 1)
+    return np.asarray(share * share * (3 - 2 * share), dtype=np.float32)
+
+
+def _shape(factor: int) -> tuple[int, int]:
+    return _ROWS // factor, _COLUMNS // factor
+
+
+@lru_cache(maxsize=_MOST_HALVINGS + 1)
+def _frequencies(factor: int) -> Field:
+    """Cycles per mm of each Fourier coefficient of the grid with pixels `factor` times those of `COARSE`."""
+    n_rows, n_columns = _shape(factor)
+    rows = fft.fftfreq(n_rows, COARSE_MM * factor)[:, np.newaxis]
+    columns = fft.rfftfreq(n_columns, COARSE_MM * factor)[np.newaxis, :]
     return np.hypot(rows, columns).astype(np.float32)
 
 
-def _filtered_noise(rng: np.random.Generator, amplitude: Field) -> Field:
-    amplitude[0, 0] = 0
-    white = rng.standard_normal((_ROWS, _COLUMNS), dtype=np.float32)
-    field = fft.irfft2(fft.rfft2(white) * amplitude, s=(_ROWS, _COLUMNS))
-    return (field / field.std()).astype(np.float32)
+def _noise(rng: np.random.Generator, amplitude: Field) -> Field:
+    """Gaussian noise with the given amplitude at each frequency; the inverse transform of random coefficients."""
+    n_rows, n_coefficients = amplitude.shape
+    parts = rng.standard_normal((2, n_rows, n_coefficients), dtype=np.float32)
+    coefficients = (parts[0] + 1j * parts[1]) * amplitude
+    coefficients[0, 0] = 0
+    field = fft.irfft2(coefficients, s=(n_rows, 2 * (n_coefficients - 1)))
+    return np.asarray(field / field.std(), dtype=np.float32)

@@ -140,8 +140,8 @@ def _draw_body(
     x, y = patch.coordinates()
     angle = np.arctan2(y - centre[1], x - centre[0])
     outline = np.ones_like(angle)
-    for harmonic in range(2, 9):
-        outline += waviness / harmonic * rng.normal() * np.cos(harmonic * angle + rng.uniform(0, 2 * np.pi))
+    for harmonic in range(2, 8):
+        outline += waviness / harmonic**1.4 * rng.normal() * np.cos(harmonic * angle + rng.uniform(0, 2 * np.pi))
     squeeze = rng.uniform(0.8, 1.0)
     distance = np.hypot(x - centre[0], (y - centre[1]) / squeeze) / (0.8 * lesion.radius_mm * outline)
     body = 1 / (1 + np.exp((distance - 1) / edge))
@@ -152,13 +152,13 @@ def _draw_body(
 def _draw_spiculated_mass(patch: Grid, centre: tuple[float, float], lesion: Lesion, rng: np.random.Generator) -> Field:
     body = _draw_body(patch, centre, lesion, rng, waviness=0.35, edge=0.13)
     spicules = np.zeros((patch.rows, patch.columns), dtype=np.float32)
-    for _ in range(int(rng.integers(26, 40))):
+    for _ in range(int(rng.integers(34, 52))):
         angle = rng.uniform(0, 2 * np.pi)
         length = lesion.radius_mm * rng.uniform(1.05, _REACH[lesion.kind])
         turns = angle + rng.normal(0, 0.10) * np.linspace(0, 1, 7)
         radii = np.linspace(0.45 * lesion.radius_mm, length, 7)
         points = np.stack([centre[0] + radii * np.cos(turns), centre[1] + radii * np.sin(turns)], axis=1)
-        _add_tapering_line(spicules, points, patch.spacing_mm, width_mm=rng.uniform(0.5, 1.0))
+        _add_tapering_line(spicules, points, patch.spacing_mm, width_mm=rng.uniform(0.35, 0.8))
     soft = cv2.GaussianBlur(spicules, (0, 0), max(0.22 / patch.spacing_mm, 0.5))
     combined: Field = np.maximum(body, 0.62 * lesion.contrast * np.minimum(soft, 1.2)) + 0.2 * lesion.contrast * soft
     return combined
@@ -186,7 +186,7 @@ def _add_tapering_line(canvas: Field, points_mm: NDArray[np.float64], spacing_mm
 
 
 def _draw_mass(patch: Grid, centre: tuple[float, float], lesion: Lesion, rng: np.random.Generator) -> Field:
-    return _draw_body(patch, centre, lesion, rng, waviness=0.55, edge=0.08)
+    return _draw_body(patch, centre, lesion, rng, waviness=0.34, edge=0.10)
 
 
 def _draw_benign_mass(patch: Grid, centre: tuple[float, float], lesion: Lesion, rng: np.random.Generator) -> Field:
@@ -205,7 +205,7 @@ def _draw_microcalcifications(
     for speck_x, speck_y in zip(x, y, strict=True):
         size = np.clip(rng.lognormal(np.log(0.32), 0.35), 0.15, 0.7)
         _add_speck(specks, (speck_x, speck_y), size, patch.spacing_mm, brightness=lesion.contrast * rng.uniform(0.6, 1))
-    haze = _draw_body(patch, centre, lesion, rng, waviness=0.5, edge=0.22) * np.float32(0.28)
+    haze = _draw_body(patch, centre, lesion, rng, waviness=0.5, edge=0.22) * np.float32(0.36)
     return haze + specks
 
 

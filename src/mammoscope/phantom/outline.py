@@ -77,14 +77,14 @@ def draw_shape(rng: np.random.Generator) -> BreastShape:
     """The shape of one woman's breasts."""
     return BreastShape(
         depth_mm=float(np.clip(rng.normal(84, 15), *_DEPTH_RANGE_MM)),
-        height_to_depth=float(rng.uniform(1.75, 2.15)),
-        roundness=float(rng.uniform(0.52, 0.64)),
-        nipple_length_mm=float(rng.uniform(1.5, 5.5)),
-        nipple_width_mm=float(rng.uniform(4, 6)),
-        armpit_depth=float(rng.uniform(0.60, 0.78)),
-        waist_depth=float(rng.uniform(0.56, 0.70)),
-        muscle_width=float(rng.uniform(0.40, 0.56)),
-        muscle_length=float(rng.uniform(0.95, 1.35)),
+        height_to_depth=float(rng.uniform(1.8, 2.4)),
+        roundness=float(rng.uniform(0.55, 0.80)),
+        nipple_length_mm=float(rng.uniform(1.0, 5.0)),
+        nipple_width_mm=float(rng.uniform(4.0, 6.0)),
+        armpit_depth=float(rng.uniform(0.66, 0.84)),
+        waist_depth=float(rng.uniform(0.66, 0.82)),
+        muscle_width=float(rng.uniform(0.42, 0.62)),
+        muscle_length=float(rng.uniform(0.90, 1.40)),
     )
 
 
@@ -114,7 +114,7 @@ def _project_craniocaudal(shape: BreastShape, view: View, height_mm: float, rng:
     # one half-axis above and one below the nipple, so that the breast is not its own mirror picture
     above, below = nipple_y - (middle - half), (middle + half) - nipple_y
     share = (y - nipple_y) / np.where(y < nipple_y, above, below)
-    skin = shape.depth_mm * np.clip(1 - np.abs(share) ** 2.1, 0, None) ** shape.roundness
+    skin = shape.depth_mm * np.clip(1 - np.abs(share) ** 2.0, 0, None) ** shape.roundness
     skin = _add_nipple(skin, y, nipple_y, shape)
     return Outline(view, skin, (shape.depth_mm, float(nipple_y)), muscle=None)
 
@@ -123,33 +123,34 @@ def _project_oblique(shape: BreastShape, view: View, height_mm: float, rng: np.r
     y = np.arange(0, height_mm + STEP_MM, STEP_MM)
     depth = shape.depth_mm
     half = min(shape.height_to_depth * depth, _TALLEST_MM, 0.92 * height_mm) / 2
-    fold_y = height_mm * float(rng.uniform(0.87, 0.95))
-    nipple_y = fold_y - half * float(rng.uniform(0.92, 1.05))
-    upper = min(0.95 * half, 0.8 * nipple_y)
-    # (height, depth) of points on the skin, from the armpit over the nipple to the fold below the breast
+    fold_y = height_mm * float(rng.uniform(0.86, 0.95))
+    nipple_y = fold_y - half * float(rng.uniform(0.80, 1.0))
+    below = fold_y - nipple_y
+    tail = float(rng.uniform(0.01, 0.06))  # of the belly's skin below the fold
+    # (height, share of the depth) of points on the skin, from the armpit over the nipple to the fold below the breast
     points = [
-        (-10.0, shape.armpit_depth * 1.06),
-        (max(0.35 * (nipple_y - upper), 1.0), shape.armpit_depth),
-        (nipple_y - upper, shape.waist_depth * 1.02),
-        (nipple_y - 0.62 * upper, 0.5 * shape.waist_depth + 0.40),
-        (nipple_y - 0.28 * upper, 0.945),
+        (-25.0, shape.armpit_depth * 1.05),
+        (0.02 * nipple_y, shape.armpit_depth),
+        (0.30 * nipple_y, min(shape.waist_depth, 0.98 * shape.armpit_depth)),
+        (0.52 * nipple_y, 0.5 * shape.waist_depth + 0.43),
+        (0.78 * nipple_y, 0.955),
         (nipple_y, 1.0),
-        (nipple_y + 0.30 * half, 0.945),
-        (nipple_y + 0.55 * half, 0.80),
-        (nipple_y + 0.78 * half, 0.55),
-        (nipple_y + 0.93 * half, 0.27),
-        (fold_y, 0.10),
-        (fold_y + 6, 0.075),
-        (height_mm + 30, 0.11),
+        (nipple_y + 0.28 * below, 0.955),
+        (nipple_y + 0.54 * below, 0.83),
+        (nipple_y + 0.76 * below, 0.60),
+        (nipple_y + 0.92 * below, 0.30),
+        (fold_y, tail + 0.04),
+        (fold_y + 7, tail),
+        (height_mm + 30, tail + 0.07),
     ]
-    heights, shares = (np.array(column) for column in zip(*sorted(points), strict=True))
+    heights, shares = (np.array(column) for column in zip(*points, strict=True))
     skin = depth * PchipInterpolator(heights, shares)(y)
     skin = _smooth(skin, sigma_mm=3.5)
     nipple_x = float(np.interp(nipple_y, y, skin))
     muscle = Muscle(
         width_mm=shape.muscle_width * depth,
         length_mm=shape.muscle_length * nipple_y,
-        bulge_mm=float(rng.uniform(-0.01, 0.06)) * depth,
+        bulge_mm=float(rng.uniform(0.0, 0.08)) * depth,
     )
     return Outline(view, _add_nipple(skin, y, nipple_y, shape), (nipple_x, float(nipple_y)), muscle)
 

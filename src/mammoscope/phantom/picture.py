@@ -15,7 +15,7 @@ from mammoscope.phantom.outline import Outline
 from mammoscope.phantom.tissue import Density, draw_tissue
 
 _FINEST_MM: Final = 0.1  # tissue is drawn no finer; finer detectors get interpolated values and their own noise
-_NOISE: Final = 0.016  # standard deviation of quantum noise at brightness 1 and pixels of 0.1 mm
+_NOISE: Final = 0.024  # standard deviation of quantum noise at brightness 1 and pixels of 0.1 mm
 _DARKEST: Final = 0.004  # brightness is kept off 0 and 1, where the inverse of a sigmoid has no value
 
 _MARKER_MM: Final = 5.0

@@ -18,8 +18,10 @@ from mammoscope.phantom.fields import (
     detail_tile,
     power_law_field,
     sample_along,
+    step,
 )
 from mammoscope.phantom.outline import Outline
+from mammoscope.phantom.vessels import draw_vessels
 
 Density = Literal["A", "B", "C", "D"]
 
@@ -29,6 +31,7 @@ BETA: Final = 3.0
 _FAT: Final = 0.225
 _MUSCLE: Final = 0.30  # above fat
 _DETAIL_TILE: Final = 512
+_DETAIL_LIMIT_MM: Final = 0.3  # pixels as large as these show none of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ def locate(outline: Outline, grid: Grid) -> Places:
     inside = (near > 0).astype(np.uint8)
     far = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_5) * np.float32(grid.spacing_mm)
     # close to the skin the slope gives the distance below one pixel; further in, only the true distance will do
-    weight = _step(far, 2.0, 5.0)
+    weight = step(far, 2.0, 5.0)
     below_skin = near * (1 - weight) + far * weight
     focus_x, focus_y = outline.nipple_mm[0] + 18.0, outline.nipple_mm[1]
     along = np.hypot(x - focus_x, y - focus_y).astype(np.float32)
@@ -102,13 +105,15 @@ def draw_tissue(
     """
     coarse = locate(outline, COARSE)
     places = locate(outline, grid)
-    gland = _draw_gland(coarse, outline, density, pair_rng=pair_rng, rng=rng)
-    gland_fine = np.clip(grid.resample(gland, COARSE), 0, None)
     composition = COMPOSITIONS[density]
-    tissue = np.float32(_FAT) * _thickness(places.below_skin)
+    gland = _draw_gland(coarse, outline, composition, pair_rng=pair_rng, rng=rng)
+    gland_fine = np.clip(grid.resample(gland, COARSE), 0, None)
+    clouds = grid.resample(power_law_field(rng, beta=BETA, longest_mm=40), COARSE)
+    tissue = (np.float32(_FAT) + np.float32(0.016) * clouds) * _thickness(places.below_skin)
     tissue += np.float32(composition.contrast) * gland_fine
     tissue += _draw_fibres(coarse, grid, gland_fine, places, rng=rng)
     tissue += _draw_detail(grid, gland_fine, rng=rng)
+    tissue += draw_vessels(outline, grid, rng=rng) * step(places.below_skin, 1.0, 5.0)
     tissue += _draw_skin(places, outline)
     if outline.muscle is not None:
         tissue += _draw_muscle(places, coarse, grid, rng=rng)
@@ -119,35 +124,63 @@ def draw_tissue(
 def _thickness(below_skin: Field) -> Field:
     """The share of the full compressed thickness: it falls off round the edge, and processing lifts it again."""
     share = np.clip(below_skin / np.float32(20.0), 0, 1)
-    return np.float32(0.42) + np.float32(0.58) * np.sqrt(1 - (1 - share) ** 2)
+    return np.asarray(0.42 + 0.58 * np.sqrt(1 - (1 - share) ** 2), dtype=np.float32)
 
 
 def _draw_gland(
-    places: Places, outline: Outline, density: Density, *, pair_rng: np.random.Generator, rng: np.random.Generator
+    places: Places,
+    outline: Outline,
+    composition: Composition,
+    *,
+    pair_rng: np.random.Generator,
+    rng: np.random.Generator,
 ) -> Field:
     """How glandular each coarse pixel is, 0 to about 1."""
-    composition = COMPOSITIONS[density]
-    depth, (nipple_x, nipple_y) = outline.nipple_mm[0], outline.nipple_mm
+    depth, nipple_y = outline.nipple_mm
     lift = pair_rng.uniform(0.02, 0.14) * depth  # most tissue lies in the upper outer quarter
-    middle_x, middle_y = nipple_x - pair_rng.uniform(0.40, 0.48) * depth, nipple_y - lift
+    middle_x, middle_y = depth * (1 - pair_rng.uniform(0.42, 0.50)), nipple_y - lift
     reach_x, reach_y = pair_rng.uniform(0.46, 0.54) * depth, pair_rng.uniform(0.50, 0.66) * depth
     radius = np.hypot((places.x - middle_x) / reach_x, (places.y - middle_y) / reach_y)
-    shared = power_law_field(pair_rng, beta=BETA, longest_mm=60)
-    own = power_law_field(rng, beta=BETA, longest_mm=50)
-    potential = 1 - radius + 0.30 * shared + 0.22 * own
-    extent = _step(
-        potential, composition.threshold - composition.softness, composition.threshold + composition.softness
-    )
-    streaks = sample_along(power_law_field(rng, beta=2.7, longest_mm=22), places.along / 2.6, places.across)
-    lobules = power_law_field(rng, beta=2.6, longest_mm=14)
-    texture = np.clip(0.62 + 0.22 * streaks + 0.14 * lobules, 0.05, 1.25)
-    rim = composition.fat_rim_mm * (1 + 0.25 * band_field(rng, wavelength_mm=25))
-    behind_nipple = np.exp(-0.5 * ((places.y - nipple_y) / 9) ** 2) * (places.x > middle_x)
-    rim = rim * (1 - 0.75 * behind_nipple)
-    covered = _step(places.below_skin, rim * 0.7, rim * 1.15)
-    before_wall = _step(places.x, 0.02 * depth, 0.2 * depth) * 0.8 + 0.2
-    out_of_muscle = 1 - 0.85 * _step(places.in_muscle, -4, 6)
-    return (extent * texture * covered * before_wall * out_of_muscle).astype(np.float32)
+    shared = power_law_field(pair_rng, beta=3.5, longest_mm=60)
+    own = power_law_field(rng, beta=3.4, longest_mm=45)
+    potential = 1 - radius + 0.30 * shared + 0.24 * own
+    threshold, softness = composition.threshold, composition.softness
+    extent = step(potential, threshold - softness, threshold + softness)
+    streaks = sample_along(power_law_field(rng, beta=2.9, longest_mm=24), places.along / 2.8, places.across)
+    lobules = power_law_field(rng, beta=2.9, longest_mm=12)
+    texture = np.clip(0.64 + 0.22 * streaks + 0.13 * lobules, 0.05, 1.25)
+    below_fat = _under_fat(places, outline, composition, rng=rng)
+    before_wall = 0.2 + 0.8 * step(places.x, 0.02 * depth, 0.2 * depth)
+    out_of_muscle = 1 - 0.85 * step(places.in_muscle, -4, 6)
+    return np.asarray(extent * texture * below_fat * before_wall * out_of_muscle, dtype=np.float32)
+
+
+def _under_fat(places: Places, outline: Outline, composition: Composition, *, rng: np.random.Generator) -> Field:
+    """0 in the fat below the skin, 1 under it; the fat is scalloped, and thin behind the nipple."""
+    rim = composition.fat_rim_mm * (1 + 0.28 * band_field(rng, wavelength_mm=24))
+    behind_nipple = np.exp(-0.5 * ((places.y - outline.nipple_mm[1]) / 8) ** 2) * (places.x > outline.nipple_mm[0] / 2)
+    rim = np.asarray(rim * (1 - 0.6 * behind_nipple), dtype=np.float32)
+    return step(places.below_skin, rim * np.float32(0.7), rim * np.float32(1.2))
+
+
+@dataclass(frozen=True, slots=True)
+class FibreLayer:
+    """Fibres of one size."""
+
+    wavelength_mm: float  # across: about twice their distance
+    stretch: float  # along: how much longer than wide their meshes are
+    sharpness: float  # small is thin
+    in_fat: float  # brightness
+    in_gland: float  # brightness added to it in glandular tissue
+
+
+_FIBRE_LAYERS: Final = (
+    FibreLayer(wavelength_mm=12, stretch=5.0, sharpness=0.055, in_fat=0.070, in_gland=0.08),
+    FibreLayer(wavelength_mm=7, stretch=5.0, sharpness=0.08, in_fat=0.060, in_gland=0.08),
+    FibreLayer(wavelength_mm=4, stretch=4.5, sharpness=0.11, in_fat=0.045, in_gland=0.07),
+    FibreLayer(wavelength_mm=2.6, stretch=3.5, sharpness=0.16, in_fat=0.030, in_gland=0.05),
+    FibreLayer(wavelength_mm=6, stretch=1.7, sharpness=0.08, in_fat=0.030, in_gland=0.05),
+)
 
 
 def _draw_fibres(coarse: Places, grid: Grid, gland: Field, places: Places, *, rng: np.random.Generator) -> Field:
@@ -157,57 +190,48 @@ def _draw_fibres(coarse: Places, grid: Grid, gland: Field, places: Places, *, rn
     the nipple gives fibres that run there.
     """
     fibres = np.zeros((grid.rows, grid.columns), dtype=np.float32)
-    bow = 0.6 * band_field(rng, wavelength_mm=45)
-    layers = (
-        # wavelength across, stretch along, sharpness, brightness in fat, brightness in glandular tissue
-        (11.0, 3.2, 0.10, 0.070, 0.10),
-        (6.0, 3.0, 0.12, 0.050, 0.09),
-        (3.4, 2.6, 0.16, 0.030, 0.07),
-        (9.0, 1.0, 0.08, 0.055, 0.05),
-        (4.5, 1.3, 0.12, 0.030, 0.06),
-    )
-    for wavelength, stretch, sharpness, in_fat, in_gland in layers:
-        noise = band_field(rng, wavelength_mm=wavelength)
-        warped = sample_along(noise, coarse.along / stretch, coarse.across + bow * wavelength)
-        fine = grid.resample(warped, COARSE)
-        line = np.exp(-((fine / np.float32(sharpness)) ** 2))
-        presence = grid.resample(np.clip(0.5 + 0.5 * band_field(rng, wavelength_mm=24), 0, 1.4), COARSE)
-        fibres += line * presence * (np.float32(in_fat) + np.float32(in_gland) * np.clip(gland, 0, 1))
-    return fibres * _step(places.below_skin, 1.0, 7.0) * (1 - 0.5 * _step(places.in_muscle, 0, 6))
+    glandular = np.clip(gland, 0, 1)
+    bow = 2.6 * band_field(rng, wavelength_mm=55)  # mm by which fibres leave the straight way
+    presence = np.clip(0.45 + 0.55 * band_field(rng, wavelength_mm=20), 0, 1.4)
+    for layer in _FIBRE_LAYERS:
+        noise = band_field(rng, wavelength_mm=layer.wavelength_mm)
+        warped = sample_along(noise, coarse.along / layer.stretch, coarse.across + bow)
+        line = np.exp(-((grid.resample(warped, COARSE) / np.float32(layer.sharpness)) ** 2))
+        presence = np.roll(presence, (97, 61), axis=(0, 1))
+        line *= grid.resample(presence, COARSE)
+        line *= np.float32(layer.in_fat) + np.float32(layer.in_gland) * glandular
+        fibres += line
+    fibres *= step(places.below_skin, 1.0, 7.0)
+    fibres *= 1 - np.float32(0.5) * step(places.in_muscle, 0, 6)
+    return fibres
 
 
 def _draw_detail(grid: Grid, gland: Field, *, rng: np.random.Generator) -> Field:
     """The finest structure, which the coarse fields cannot carry: the power law goes on."""
-    if grid.spacing_mm >= COARSE.spacing_mm:
+    if grid.spacing_mm >= _DETAIL_LIMIT_MM:
         return np.zeros_like(gland)
     tile = detail_tile(rng, size=_DETAIL_TILE, spacing_mm=grid.spacing_mm, beta=BETA)
     repeats = (-(-grid.rows // _DETAIL_TILE), -(-grid.columns // _DETAIL_TILE))
     detail = np.tile(tile, repeats)[: grid.rows, : grid.columns]
-    return detail * (np.float32(0.04) + np.float32(0.16) * gland)
+    return detail * (np.float32(0.09) + np.float32(0.14) * gland)
 
 
 def _draw_skin(places: Places, outline: Outline) -> Field:
     """A bright line of about 1.5 mm along the outline, thicker around the nipple (the areola)."""
     from_nipple = np.hypot(places.x - outline.nipple_mm[0], places.y - outline.nipple_mm[1])
-    areola = np.exp(-0.5 * (from_nipple / np.float32(11)) ** 2)
-    thickness = np.float32(1.3) + np.float32(1.6) * areola
-    depth = places.below_skin / thickness
-    line = np.exp(-((depth - np.float32(0.6)) ** 2) * 2.2)
-    return line * (np.float32(0.085) + np.float32(0.05) * areola) + np.float32(0.06) * areola * (depth > 0)
+    areola = np.exp(-0.5 * (from_nipple / np.float32(10)) ** 2)
+    depth = places.below_skin / (np.float32(1.3) + np.float32(1.3) * areola)
+    line = np.exp(np.float32(-2.2) * (depth - np.float32(0.6)) ** 2)
+    line *= np.float32(0.085) + np.float32(0.03) * areola
+    line += np.float32(0.04) * areola * (depth > 0)
+    return line
 
 
 def _draw_muscle(places: Places, coarse: Places, grid: Grid, *, rng: np.random.Generator) -> Field:
     """The pectoral muscle: bright towards the armpit, with fibres that run along its edge."""
-    body = _step(places.in_muscle, -0.8, 1.6) * (0.72 + 0.28 * _step(places.in_muscle, 0, 22))
-    noise = power_law_field(rng, beta=2.8, longest_mm=18)
+    body = step(places.in_muscle, -0.8, 1.6) * (0.74 + 0.26 * step(places.in_muscle, 0, 22))
+    noise = power_law_field(rng, beta=2.9, longest_mm=22)
     # fibres run from the armpit towards the chest wall, so that the noise is stretched along y
-    fibres = grid.resample(sample_along(noise, coarse.in_muscle + 60, coarse.y / 4.5), COARSE)
+    fibres = grid.resample(sample_along(noise, coarse.in_muscle + 60, coarse.y / 3.5), COARSE)
     fade = 1 - 0.45 * np.clip(places.y / np.float32(220), 0, 1)
-    return body * fade * (np.float32(_MUSCLE) + np.float32(0.022) * fibres)
-
-
-def _step(value: Field, low: Field | float, high: Field | float) -> Field:
-    """0 below `low`, 1 above `high`, smooth between."""
-    share = np.clip((value - low) / (high - low), 0, 1)
-    smooth: Field = (share * share * (3 - 2 * share)).astype(np.float32)
-    return smooth
+    return np.asarray(body * fade * (np.float32(_MUSCLE) + np.float32(0.026) * fibres), dtype=np.float32)
