@@ -1,0 +1,95 @@
+"""`mammoscope predict`: the files of a folder to scores, with the networks of a run."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mammoscope.cli.console import JsonOption, WorkersOption, print_summary, progress_bar, resolve_workers, warn
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mammoscope.inference.predict import Prediction
+    from mammoscope.learning.run import Run
+
+_SENTENCES_SHOWN = 20
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="The run folder of a training.")],
+    images: Annotated[Path, typer.Argument(help="A folder of DICOM files, or one file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
+    table: Annotated[
+        Path | None,
+        typer.Option(help="The competition's test.csv: whose image is which, for <patient_id>/<image_id>.dcm."),
+    ] = None,
+    workers: WorkersOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Score every mammogram of a folder, and every breast by the mean over its views.
+
+    Example: mammoscope predict run test_images --table test.csv -o submission
+    """
+    from mammoscope.inference.bundle import open_bundle
+    from mammoscope.inference.predict import predict as predict_files
+    from mammoscope.inference.predict import tasks_from_folder, tasks_from_table
+    from mammoscope.learning.scoring import choose_device
+    from mammoscope.scaling import run_tasks
+
+    bundle = open_bundle(run, choose_device())
+    wanted = _read_table(table, images) if table else None
+    tasks = tasks_from_folder(images, bundle.prepare) if wanted is None else tasks_from_table(wanted, bundle.prepare)
+    with progress_bar("predict", len(tasks)) as advance:
+        prediction = predict_files(
+            bundle, tasks, run_tasks=partial(run_tasks, n_workers=resolve_workers(workers)), advance=advance
+        )
+    facts = _write(output, prediction, bundle.run, wanted)
+    for refusal in prediction.refusals[:_SENTENCES_SHOWN]:
+        warn(f"refused ({refusal.code}): {refusal.sentence}")
+    print_summary("predicted", facts, as_json=as_json)
+
+
+def _read_table(table: Path, images: Path) -> "pl.DataFrame":
+    from mammoscope.cohort.sources.rsna import find_images, read_rsna_table
+
+    return find_images(read_rsna_table(table, with_outcomes=False), images, allow_missing=False).manifest
+
+
+def _write(output: Path, prediction: "Prediction", run: "Run", wanted: "pl.DataFrame | None") -> dict[str, object]:
+    from dataclasses import asdict
+
+    import polars as pl
+
+    from mammoscope.evaluation.scores import write_scores
+    from mammoscope.files import replacing, write_json
+    from mammoscope.inference.submission import make_submission, write_submission
+
+    scores = pl.concat([prediction.image_scores, prediction.breast_scores], how="diagonal")
+    write_scores(scores, output / "scores.parquet")
+    write_scores(scores, output / "scores.csv")
+    submission, n_without = make_submission(prediction.breast_scores, wanted, without_image=_share_of_cases(run))
+    write_submission(submission, output / "submission.csv")
+    with replacing(output / "rejected.parquet") as beside:
+        schema = {"path": pl.String, "code": pl.String, "sentence": pl.String}
+        pl.DataFrame([asdict(refusal) for refusal in prediction.refusals], schema=schema).write_parquet(beside)
+    facts: dict[str, object] = {
+        "images_scored": prediction.image_scores.height,
+        "images_refused": len(prediction.refusals),
+        "breasts_scored": prediction.breast_scores.height,
+        "breasts_without_image": n_without,
+        "folds": ", ".join(str(fold) for fold in run.trained_folds),
+        "scores": str(output / "scores.csv"),
+        "submission": str(output / "submission.csv"),
+    }
+    write_json(output / "summary.json", facts)
+    return facts
+
+
+def _share_of_cases(run: "Run") -> float:
+    """The share of cases among the breasts that the run was trained on: what is known of a breast without an image."""
+    from mammoscope.evaluation.scores import aggregate_to_breasts, read_scores
+
+    cancer = aggregate_to_breasts(read_scores(run.path / "scores.parquet"))["cancer"]
+    return float(cancer.sum()) / len(cancer)

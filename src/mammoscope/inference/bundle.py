@@ -1,0 +1,59 @@
+"""What a run folder gives for prediction: its networks, and how their pictures are prepared."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from mammoscope.errors import RunError
+from mammoscope.imaging.prepare import PrepareSettings
+from mammoscope.learning.network import CancerNetwork, build_network
+from mammoscope.learning.recipe import Recipe
+from mammoscope.learning.run import Run, open_run
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The networks of all trained folds of a run, on one device."""
+
+    run: Run
+    networks: tuple[CancerNetwork, ...]
+    device: torch.device
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the run."""
+        return self.run.recipe
+
+    @property
+    def prepare(self) -> PrepareSettings:
+        """How the pictures of the run were prepared."""
+        return self.run.prepare
+
+
+def open_bundle(path: Path, device: torch.device) -> Bundle:
+    """The networks of a run folder.
+
+    Raises:
+        RunError: no run, no trained fold, or weights that are torn or of another network.
+    """
+    run = open_run(path)
+    if not run.trained_folds:
+        raise RunError(f"{path}: no fold of this run is trained; finish `mammoscope train` first")
+    networks = tuple(_load_network(run, fold).to(device).eval() for fold in run.trained_folds)
+    return Bundle(run, networks, device)
+
+
+def _load_network(run: Run, fold: int) -> CancerNetwork:
+    path = run.weights_path(fold)
+    network = build_network(run.recipe)
+    try:
+        network.load_state_dict(load_file(path))
+    except (SafetensorError, OSError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(
+            f"{path}: not the weights of this run's network ({reason}); restore them, or train again"
+        ) from error
+    return network
