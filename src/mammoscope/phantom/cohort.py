@@ -13,7 +13,7 @@ from mammoscope.config import Settings, build_settings, read_toml, to_toml
 from mammoscope.errors import ConfigError, UserInputError
 from mammoscope.files import replacing, write_text
 from mammoscope.phantom.dicom import Identity, encode_dicom
-from mammoscope.phantom.machine import MACHINES
+from mammoscope.phantom.machine import MACHINES, SMALLEST_SCALE
 from mammoscope.phantom.patient import Assignment, PatientPlan, Subset, plan_patient
 from mammoscope.phantom.picture import MammogramPlan, draw_picture
 from mammoscope.phantom.tables import competition_table, lesion_table, outcome_table
@@ -34,7 +34,7 @@ class CohortSettings(Settings):
     prevalence: Annotated[float, Field(ge=0, le=1)]  # share of patients with cancer
     seed: Annotated[int, Field(ge=0)]
     held_out: Annotated[int, Field(ge=0, le=9_000)] = 0
-    scale: Annotated[float, Field(ge=0.1, le=1)] = 1.0
+    scale: Annotated[float, Field(ge=SMALLEST_SCALE, le=1)] = 1.0
     conspicuity: Annotated[float, Field(gt=0, le=3)] = CONSPICUITY
 
 

@@ -56,7 +56,7 @@ def power_law_field(rng: np.random.Generator, *, beta: float, longest_mm: float)
     """
     frequency = _frequencies(1)
     amplitude = np.maximum(frequency, 1 / longest_mm) ** (-beta / 2) * (frequency > 0.5 / longest_mm)
-    return _noise(rng, amplitude)
+    return _noise(rng, amplitude.astype(np.float32))
 
 
 def band_field(rng: np.random.Generator, *, wavelength_mm: float) -> Field:
@@ -65,7 +65,8 @@ def band_field(rng: np.random.Generator, *, wavelength_mm: float) -> Field:
     n_halvings = int(np.clip(np.log2(wavelength_mm / (5 * COARSE_MM)), 0, _MOST_HALVINGS))
     frequency = np.maximum(_frequencies(2**n_halvings), 1e-6)
     amplitude = np.exp(-0.5 * (np.log2(frequency * wavelength_mm) / 0.5) ** 2)
-    return COARSE.resample(_noise(rng, amplitude), Grid(*_shape(2**n_halvings), COARSE_MM * 2**n_halvings))
+    smooth = _noise(rng, amplitude)
+    return np.asarray(cv2.resize(smooth, (_COLUMNS, _ROWS), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
 
 
 def detail_tile(rng: np.random.Generator, *, size: int, spacing_mm: float, beta: float) -> Field:
@@ -105,7 +106,7 @@ def _frequencies(factor: int) -> Field:
     n_rows, n_columns = _shape(factor)
     rows = fft.fftfreq(n_rows, COARSE_MM * factor)[:, np.newaxis]
     columns = fft.rfftfreq(n_columns, COARSE_MM * factor)[np.newaxis, :]
-    return np.hypot(rows, columns).astype(np.float32)
+    return np.asarray(np.hypot(rows, columns), dtype=np.float32)
 
 
 def _noise(rng: np.random.Generator, amplitude: Field) -> Field:

@@ -8,6 +8,8 @@ from typing import Final, Literal
 
 from mammoscope.errors import UserInputError
 
+SMALLEST_SCALE: Final = 0.1
+
 Encoding = Literal["jpeg2000", "jpeg_lossless", "explicit"]
 
 
@@ -35,8 +37,8 @@ class Machine:
         Raises:
             UserInputError: the scale is outside of 0.1 to 1.
         """
-        if not 0.1 <= scale <= 1.0:
-            raise UserInputError(f"scale: found {scale}, expected 0.1 to 1.0")
+        if not SMALLEST_SCALE <= scale <= 1.0:
+            raise UserInputError(f"scale: found {scale}, expected {SMALLEST_SCALE} to 1")
         return replace(
             self,
             rows=round(self.rows * scale),

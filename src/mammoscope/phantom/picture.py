@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from mammoscope.anatomy import Laterality, View
 from mammoscope.phantom.fields import Field, Grid
-from mammoscope.phantom.lesions import Lesion, add_lesion
+from mammoscope.phantom.lesion_drawing import add_lesion
+from mammoscope.phantom.lesions import Lesion
 from mammoscope.phantom.machine import Machine
 from mammoscope.phantom.outline import Outline
 from mammoscope.phantom.tissue import Density, draw_tissue
@@ -83,7 +84,7 @@ def to_stored_values(brightness: Field, machine: Machine) -> NDArray[np.uint16]:
         stored = centre - 0.5 + (shown - 0.5) * (width - 1)
         # the unexposed detector has the lowest value itself, so that the background is plain
         stored = np.where(brightness <= _DARKEST, centre - width / 2, stored)
-    return np.clip(np.rint(stored), 0, 2**machine.bits_stored - 1).astype(np.uint16)
+    return np.asarray(np.clip(np.rint(stored), 0, 2**machine.bits_stored - 1), dtype=np.uint16)
 
 
 def _draw_breast(plan: MammogramPlan, machine: Machine, rng: np.random.Generator) -> Field:

@@ -179,7 +179,7 @@ _FIBRE_LAYERS: Final = (
     FibreLayer(wavelength_mm=7, stretch=5.0, sharpness=0.08, in_fat=0.060, in_gland=0.08),
     FibreLayer(wavelength_mm=4, stretch=4.5, sharpness=0.11, in_fat=0.045, in_gland=0.07),
     FibreLayer(wavelength_mm=2.6, stretch=3.5, sharpness=0.16, in_fat=0.030, in_gland=0.05),
-    FibreLayer(wavelength_mm=6, stretch=1.7, sharpness=0.08, in_fat=0.030, in_gland=0.05),
+    FibreLayer(wavelength_mm=6, stretch=1.7, sharpness=0.07, in_fat=0.024, in_gland=0.03),
 )
 
 
@@ -213,7 +213,7 @@ def _draw_detail(grid: Grid, gland: Field, *, rng: np.random.Generator) -> Field
     tile = detail_tile(rng, size=_DETAIL_TILE, spacing_mm=grid.spacing_mm, beta=BETA)
     repeats = (-(-grid.rows // _DETAIL_TILE), -(-grid.columns // _DETAIL_TILE))
     detail = np.tile(tile, repeats)[: grid.rows, : grid.columns]
-    return detail * (np.float32(0.09) + np.float32(0.14) * gland)
+    return np.asarray(detail * (np.float32(0.09) + np.float32(0.14) * gland), dtype=np.float32)
 
 
 def _draw_skin(places: Places, outline: Outline) -> Field:
