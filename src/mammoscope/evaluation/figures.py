@@ -17,14 +17,16 @@ from mammoscope.evaluation.evaluation import RocBand, SampleResult, ScoreHistogr
 from mammoscope.evaluation.run_folder import History
 
 # stand-ins, each replaced by a variable of the page's style sheet, so that a figure follows light and dark
-_INK, _MUTED, _RULE, _CASE, _CONTROL, _PAPER = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
+_INK, _MUTED, _RULE = "#010101", "#020202", "#030303"
+_CASE, _CONTROL, _THIRD, _FOURTH = "#040404", "#050505", "#060606", "#070707"
 _VARIABLE_BY_COLOUR = {
     _INK: "var(--ink)",
     _MUTED: "var(--muted)",
     _RULE: "var(--rule)",
     _CASE: "var(--case)",
     _CONTROL: "var(--control)",
-    _PAPER: "var(--paper)",
+    _THIRD: "var(--third)",
+    _FOURTH: "var(--fourth)",
 }
 _STYLE: dict[Any, Any] = {  # matplotlib's types list each of its keys as a literal
     "svg.fonttype": "none",  # text stays text: it can be read aloud, searched, and set in the page's font
@@ -46,7 +48,7 @@ _STYLE: dict[Any, Any] = {  # matplotlib's types list each of its keys as a lite
     "lines.solid_capstyle": "round",
 }
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
-_LINES = [(colour, dashes) for colour in (_CONTROL, _CASE) for dashes in _DASHES]
+_LINES = list(zip((_CONTROL, _CASE, _THIRD, _FOURTH), _DASHES, strict=True))  # told apart without colour too
 _WIDTH = 5.4  # inches: at this width the letters are readable on a phone, and not coarse in half a page
 
 
@@ -78,13 +80,13 @@ def draw_scores(histogram: ScoreHistogram) -> Figure:
     with mpl.rc_context(_STYLE):
         canvas, (upper, lower) = _canvas_of_two(_WIDTH, 4.9)
         edges = np.array(histogram.edges)
-        series = ((upper, histogram.n_cases, _CASE, "Cases"), (lower, histogram.n_controls, _CONTROL, "Controls"))
+        series = ((upper, histogram.n_cases, _CASE, "cases"), (lower, histogram.n_controls, _CONTROL, "controls"))
         for axes, counts, colour, name in series:
             share = 100 * np.array(counts) / max(1, sum(counts))
             axes.bar(edges[:-1], share, width=np.diff(edges) * 0.86, align="edge", color=colour, linewidth=0)
             axes.set(xlim=(0, 1), ylabel="%")
             axes.grid(visible=False, axis="x")
-            axes.text(0.985, 0.9, f"{name}  n = {sum(counts):,}", transform=axes.transAxes, ha="right", va="top")
+            axes.text(0.985, 0.9, f"{sum(counts):,} {name}", transform=axes.transAxes, ha="right", va="top")
         upper.tick_params(labelbottom=False)
         lower.set(xlabel="Score of the breast")
         return Figure("scores", _to_svg(canvas, "scores"), _describe_scores(histogram))

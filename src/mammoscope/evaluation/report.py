@@ -20,7 +20,12 @@ _SENTENCE_BY_KIND = {
     CallKind.FALSE_ALARM: "Controls with the highest scores.",
     CallKind.PASSED: "Controls with the lowest scores.",
 }
+_TRAINING_CAPTIONS = {
+    "loss": "Loss on the images trained on; a line for each fold that was held out.",
+    "held-out": "AUC of the breasts of the fold that was held out from the training.",
+}
 _SIDE_BY_CODE = {Laterality.LEFT.value: "left", Laterality.RIGHT.value: "right"}
+_NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 # what a run may say about itself on a page that is passed on: never where files lie, nor on whose machine
 _FACT_GROUPS = ("versions", "hashes", "seeds")
 _FACT_NAMES = ("version", "commit", "seed", "hash", "device", "backbone", "precision")
@@ -48,7 +53,7 @@ def render(
         lead=_lead(evaluation),
         breast=breast,
         image=evaluation.image,
-        confidence=f"{evaluation.bootstrap.confidence:.0%}".replace("%", " %"),
+        confidence=f"{evaluation.bootstrap.confidence:.0%}".replace("%", f"{_NO_BREAK_SPACE}%"),
         n_replicates=evaluation.bootstrap.n_replicates,
         remarks=_remarks(evaluation),
         roc=None if evaluation.roc is None else draw_roc(evaluation.roc, breast),
@@ -57,6 +62,7 @@ def render(
         calls=_rows_of_calls(pictures),
         why_no_pictures=why_no_pictures,
         training=draw_histories(histories),
+        captions=_TRAINING_CAPTIONS,
         facts=[*facts, *_bootstrap_facts(evaluation.bootstrap)],
     )
 
@@ -101,7 +107,7 @@ def _decimal(value: float) -> str:
 
 
 def _share(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.1f} %"
+    return "" if share is None else f"{100 * share:.1f}{_NO_BREAK_SPACE}%"
 
 
 def _may_be_shown(value: object) -> bool:
