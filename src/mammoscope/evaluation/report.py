@@ -49,7 +49,7 @@ def render(
 ) -> str:
     """The page, as text; equal input gives equal text."""
     breast = evaluation.breast
-    return _template().render(
+    page = _template().render(
         lead=_lead(evaluation),
         breast=breast,
         image=evaluation.image,
@@ -65,6 +65,7 @@ def render(
         captions=_TRAINING_CAPTIONS,
         facts=[*facts, *_bootstrap_facts(evaluation.bootstrap)],
     )
+    return page.strip() + "\n"
 
 
 def facts_of(environment: Mapping[str, Any] | None) -> tuple[Fact, ...]:

@@ -12,7 +12,7 @@ from mammoscope.evaluation.scores import SCORES_SCHEMA
 MakeRow = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_row() -> MakeRow:
     """A row of an image, of which a test changes what it is about."""
 
@@ -25,7 +25,7 @@ def make_row() -> MakeRow:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_scores(make_row: MakeRow) -> Callable[..., pl.DataFrame]:
     """A table of images, a row for each set of changes."""
 
@@ -35,7 +35,7 @@ def make_scores(make_row: MakeRow) -> Callable[..., pl.DataFrame]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def cohort(make_row: MakeRow) -> pl.DataFrame:
     """Sixty patients at two sites, two views of each breast, every fifth patient with a case on the left."""
     rng = np.random.default_rng(1)
@@ -44,7 +44,7 @@ def cohort(make_row: MakeRow) -> pl.DataFrame:
         for side in ("L", "R"):
             is_case = number % 5 == 0 and side == "L"
             for view in ("CC", "MLO"):
-                score = 1 / (1 + np.exp(2 - 2 * is_case - rng.normal()))
+                score = 1 / (1 + np.exp(2 - 1.2 * is_case - rng.normal()))
                 place = {"patient_id": f"patient-{number}", "exam_id": f"exam-{number}", "site": str(1 + number % 2)}
                 image = {"laterality": side, "view": view, "image_id": f"image-{number}-{side}-{view}"}
                 rows.append(make_row(**place, **image, score=float(score), cancer=is_case, fold=number % 4))

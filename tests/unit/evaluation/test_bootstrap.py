@@ -36,9 +36,11 @@ def replicates_of_auc(scores: Floats, outcomes: Outcomes, patient_ids: list[str]
 def test_intervals_resample_patients_not_images() -> None:
     scores, outcomes, ids = one_image_of_each(60)
     single = percentile_interval(replicates_of_auc(scores, outcomes, ids), 0.95)
-    nine = tuple(np.repeat(values, 9) for values in (scores, outcomes))
-    ninefold = percentile_interval(replicates_of_auc(*nine, np.repeat(ids, 9).tolist()), 0.95)
-    as_if_independent = percentile_interval(replicates_of_auc(*nine, [str(n) for n in range(540)]), 0.95)
+    scores, outcomes = np.repeat(scores, 9), np.repeat(outcomes, 9)
+    of_the_same = np.repeat(ids, 9).tolist()
+    of_others = [f"{number:03}" for number in range(540)]
+    ninefold = percentile_interval(replicates_of_auc(scores, outcomes, of_the_same), 0.95)
+    as_if_independent = percentile_interval(replicates_of_auc(scores, outcomes, of_others), 0.95)
     assert (ninefold.low, ninefold.high) == pytest.approx((single.low, single.high))
     # nine times the images of other patients would make the interval a third as wide
     width = single.high - single.low

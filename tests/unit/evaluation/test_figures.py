@@ -1,0 +1,60 @@
+"""The figures: what they draw, what they say to those who do not see them, and when there are none."""
+
+import re
+
+import polars as pl
+import pytest
+
+from mammoscope.evaluation.bootstrap import BootstrapSettings
+from mammoscope.evaluation.evaluation import Evaluation, RocBand, evaluate_scores
+from mammoscope.evaluation.figures import Figure, draw_groups, draw_histories, draw_roc, draw_scores
+from mammoscope.evaluation.run_folder import History
+
+NAN = float("nan")
+
+
+@pytest.fixture(scope="module")
+def evaluation(cohort: pl.DataFrame) -> Evaluation:
+    return evaluate_scores(cohort, BootstrapSettings(n_replicates=50))
+
+
+def colours(figure: Figure) -> set[str]:
+    return set(re.findall(r"#[0-9a-f]{6}", figure.svg))
+
+
+def test_the_curve_is_told_in_words(evaluation: Evaluation) -> None:
+    line = RocBand((0, 0.1, 1), (0, 0.6, 1), (0, 0.5, 1), (0, 0.7, 1))
+    figure = draw_roc(line, evaluation.breast)
+    assert f"AUC {evaluation.breast.auc.value:.3f} (" in figure.alternative
+    assert "0.30 at 5%, 0.60 at 10%, 0.64 at 20%" in figure.alternative
+    assert f"AUC {evaluation.breast.auc.value:.3f}" in figure.svg
+
+
+def test_the_distribution_is_told_in_words(evaluation: Evaluation) -> None:
+    figure = draw_scores(evaluation.histogram)
+    assert "of 12 cases lies between" in figure.alternative
+    assert "of 108 controls lies between" in figure.alternative
+
+
+def test_colours_come_from_the_page(evaluation: Evaluation) -> None:
+    assert colours(draw_scores(evaluation.histogram)) == set()
+
+
+def test_groups_are_drawn_where_one_has_a_figure(cohort: pl.DataFrame, evaluation: Evaluation) -> None:
+    figure = draw_groups(evaluation.grouped_by("site"), evaluation.breast, name="site")
+    assert figure is not None
+    assert "site 1" in figure.svg
+    assert re.search(r"1 AUC 0\.\d{3} \(.*; 2 AUC 0\.\d{3} \(", figure.alternative)
+    controls = evaluate_scores(cohort.filter(~pl.col("cancer")), BootstrapSettings(n_replicates=50))
+    assert draw_groups(controls.grouped_by("site"), controls.breast, name="site") is None
+
+
+def test_histories_are_drawn_as_far_as_they_go() -> None:
+    both = draw_histories([History("0", (0, 1), (0.7, 0.5), (NAN, 0.6))])
+    assert [figure.name for figure in both] == ["loss", "held-out"]
+    assert both[0].alternative == "Training loss after each epoch: fold 0 from 0.700 to 0.500."
+    assert "fold 0 from 0.600 to 0.600" in both[1].alternative
+    only_loss = draw_histories([History("0", (0, 1), (0.7, 0.5), (NAN, NAN))])
+    assert [figure.name for figure in only_loss] == ["loss"]
+    assert draw_histories([History("0", (0,), (NAN,), (NAN,))]) == ()
+    assert draw_histories([]) == ()

@@ -1,0 +1,194 @@
+"""The report: one page that needs nothing else, says what is undefined, and tells no id and no path."""
+
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+
+import polars as pl
+import pytest
+
+from mammoscope.evaluation.bootstrap import BootstrapSettings, Interval
+from mammoscope.evaluation.evaluation import evaluate_scores
+from mammoscope.evaluation.pictures import Picture, choose_calls
+from mammoscope.evaluation.report import Fact, facts_of, format_estimate, render
+from mammoscope.evaluation.run_folder import History
+
+MakeScores = Callable[..., pl.DataFrame]
+SETTINGS = BootstrapSettings(n_replicates=100)
+HISTORIES = [
+    History("0", (0, 1, 2), (0.7, 0.5, 0.4), (0.5, float("nan"), 0.7)),
+    History("1", (0, 1), (0.6, 0.5), (0.6, 0.65)),
+]
+VOID_TAGS = {"meta", "img", "br", "path", "use", "rect"}
+
+
+class Outline(HTMLParser):
+    """What the tests ask of a page: its tags, ids, headings, and whether every tag is closed."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open_tags: list[str] = []
+        self.ids: list[str] = []
+        self.headings: list[str] = []
+        self.attributes: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(attrs)
+        self.attributes.append((tag, attributes))
+        self.ids.extend(value for name, value in attrs if name == "id" and value)
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(tag)
+        if tag not in VOID_TAGS:
+            self.open_tags.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID_TAGS:
+            assert self.open_tags.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def page(cohort: pl.DataFrame) -> str:
+    pictures = [Picture(call, b"jpeg") for call in choose_calls(cohort)]
+    environment = {"schema_version": 1, "store": "/data/store", "commit": "abc123", "versions": {"torch": "2.6.0"}}
+    return render(
+        evaluate_scores(cohort, SETTINGS), pictures=pictures, facts=facts_of(environment), histories=HISTORIES
+    )
+
+
+def test_the_page_is_whole_and_its_ids_are_unique(page: str) -> None:
+    outline = Outline(page)
+    assert outline.open_tags == []
+    assert len(outline.ids) == len(set(outline.ids))
+    assert page.startswith("<!DOCTYPE html>")
+    assert outline.headings[:2] == ["h1", "h2"]
+    assert outline.headings.count("h1") == 1
+
+
+def test_the_page_needs_nothing_else(page: str) -> None:
+    assert "http:" not in page
+    assert "https:" not in page
+    assert "<script" not in page
+    assert "<link" not in page
+    for tag, attributes in Outline(page).attributes:
+        if tag == "img":
+            assert str(attributes["src"]).startswith("data:image/")
+        reference = attributes.get("href")
+        assert reference is None or reference.startswith("#")
+    assert len(page) < 5_000_000
+
+
+def test_what_is_referred_to_is_there(page: str) -> None:
+    ids = set(Outline(page).ids)
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= ids
+    assert set(re.findall(r"url\(#([^)]+)\)", page)) <= ids
+
+
+def test_every_picture_and_figure_has_a_text(page: str) -> None:
+    described = [
+        attributes.get("alt") or attributes.get("aria-label")
+        for tag, attributes in Outline(page).attributes
+        if tag == "img" or attributes.get("role") == "img"
+    ]
+    assert len(described) == 16 + 5  # pictures; curve, scores, sites, two of training
+    assert all(described)
+
+
+def test_a_table_that_scrolls_can_be_reached_with_the_keyboard(page: str) -> None:
+    regions = [attributes for _, attributes in Outline(page).attributes if attributes.get("role") == "region"]
+    assert regions
+    assert all(attributes["tabindex"] == "0" and attributes["aria-label"] for attributes in regions)
+
+
+def test_no_id_of_a_patient_and_no_path_is_told(page: str) -> None:
+    for told in ("patient-", "exam-", "/data"):
+        assert told not in page
+    assert not re.search(r"image-\d", page)
+
+
+def test_the_figures_are_on_the_page(page: str, cohort: pl.DataFrame) -> None:
+    breast = evaluate_scores(cohort, SETTINGS).breast
+    assert breast.auc.interval is not None
+    text = "".join(Outline(page).text)
+    assert f"{breast.auc.value:.3f}" in text
+    assert f"{breast.auc.interval.low:.3f} to {breast.auc.interval.high:.3f}" in text
+    # an average precision of the share, and 2 x 0.1 / 1.1
+    assert "an average precision of 0.100, and calling every breast positive a pF1 of 0.182" in " ".join(text.split())
+
+
+def test_the_page_says_once_that_it_is_no_device(page: str) -> None:
+    assert page.count("Research software, not a medical device.") == 1
+
+
+def test_equal_input_gives_an_equal_page(cohort: pl.DataFrame) -> None:
+    first, second = (render(evaluate_scores(cohort, SETTINGS), histories=HISTORIES) for _ in range(2))
+    assert first == second
+
+
+def test_without_pictures_sites_and_history_the_page_says_so(cohort: pl.DataFrame) -> None:
+    page = render(evaluate_scores(cohort.drop("site"), SETTINGS), why_no_pictures="The store is away.")
+    assert "The store is away." in page
+    assert "The scores name no site and no machine" in page
+    assert ">Training<" not in page
+
+
+def test_one_class_only_is_said_in_words(cohort: pl.DataFrame) -> None:
+    page = render(evaluate_scores(cohort.filter(~pl.col("cancer")), SETTINGS))
+    assert "undefined: no case among 108 with a known outcome" in page
+    assert "nan" not in page
+    assert Outline(page).open_tags == []
+
+
+def test_no_known_outcome_is_said_in_words(make_scores: MakeScores) -> None:
+    page = render(evaluate_scores(make_scores({"cancer": None, "site": "1"}), SETTINGS))
+    assert "undefined: no score with a known outcome" in page
+    assert "1 more have no known outcome" in page
+
+
+def test_a_perfect_order_warns_of_its_interval(make_scores: MakeScores) -> None:
+    scores = make_scores(
+        *(
+            {"patient_id": f"p{n}", "exam_id": f"e{n}", "image_id": f"i{n}", "score": n / 10, "cancer": n > 4}
+            for n in range(10)
+        )
+    )
+    assert "The interval says nothing about other patients" in render(evaluate_scores(scores, SETTINGS))
+
+
+def test_names_from_outside_are_escaped(cohort: pl.DataFrame) -> None:
+    page = render(evaluate_scores(cohort.with_columns(site=pl.lit("<b>1&2</b>")), SETTINGS))
+    assert "<b>1" not in page
+    assert "&lt;b&gt;1&amp;2&lt;/b&gt;" in page
+
+
+def test_facts_leave_out_where_things_lie() -> None:
+    environment = {
+        "schema_version": 1,
+        "store": "/data/store",
+        "cohort": "/data/cohort",
+        "machine": "Linux x86_64",
+        "versions": {"torch": "2.6.0", "odd": "git@host"},
+        "commit": None,
+        "seed": 7,
+        "manifest_hash": "ab",
+        "cohort_hash": "C:\\data",
+    }
+    assert facts_of(environment) == (
+        Fact("Torch version", "2.6.0"),
+        Fact("Seed", "7"),
+        Fact("Manifest hash", "ab"),
+    )
+
+
+def test_a_run_without_an_environment_says_so() -> None:
+    assert facts_of(None) == (Fact("Environment", "not recorded: the run has no environment.json"),)
+
+
+def test_an_estimate_is_a_line_of_text() -> None:
+    assert format_estimate(0.91234, Interval(0.9, 0.95, 100, 0), None) == "0.912 (0.900 to 0.950)"
+    assert format_estimate(0.91234, None, "interval undefined: why") == "0.912"
+    assert format_estimate(None, None, "undefined: why") == "undefined: why"
