@@ -82,8 +82,7 @@ def to_stored_values(brightness: Field, machine: Machine) -> NDArray[np.uint16]:
         stored = centre + width / 4 * np.log(shown / (1 - shown))
     else:
         stored = centre - 0.5 + (shown - 0.5) * (width - 1)
-        # the unexposed detector has the lowest value itself, so that the background is plain
-        stored = np.where(brightness <= _DARKEST, centre - width / 2, stored)
+        stored = np.where(brightness <= _DARKEST, 0, stored)  # the unexposed detector, blacked out by the machine
     return np.asarray(np.clip(np.rint(stored), 0, 2**machine.bits_stored - 1), dtype=np.uint16)
 
 

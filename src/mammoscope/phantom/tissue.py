@@ -224,7 +224,7 @@ def _draw_skin(places: Places, outline: Outline) -> Field:
     line = np.exp(np.float32(-2.2) * (depth - np.float32(0.6)) ** 2)
     line *= np.float32(0.085) + np.float32(0.03) * areola
     line += np.float32(0.04) * areola * (depth > 0)
-    return line
+    return np.asarray(line, dtype=np.float32)
 
 
 def _draw_muscle(places: Places, coarse: Places, grid: Grid, *, rng: np.random.Generator) -> Field:

@@ -1,0 +1,161 @@
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from mammoscope.errors import ConfigError, UserInputError
+from mammoscope.files import sha256_of_file
+from mammoscope.phantom.cohort import (
+    CohortSettings,
+    CohortSummary,
+    PatientTask,
+    assign_patients,
+    parse_settings,
+    synthesize_cohort,
+    write_patient,
+)
+
+SETTINGS = CohortSettings(patients=2, prevalence=0.5, seed=3, held_out=1, scale=0.1)
+
+
+def _in_order(function: Callable[[PatientTask], int], tasks: Sequence[PatientTask]) -> Iterator[int]:
+    return map(function, tasks)
+
+
+def _synthesize(out: Path, settings: CohortSettings = SETTINGS) -> CohortSummary:
+    return synthesize_cohort(out, settings, run_tasks=_in_order, advance=lambda _: None)
+
+
+def _hashes(out: Path) -> dict[str, str]:
+    return {str(path.relative_to(out)): sha256_of_file(path) for path in sorted(out.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("phantom") / "cohort"
+    _synthesize(out)
+    return out
+
+
+def test_a_cohort_has_the_layout_of_the_competition(cohort: Path) -> None:
+    train, test = pl.read_csv(cohort / "train.csv"), pl.read_csv(cohort / "test.csv")
+    for table, folder in ((train, "train_images"), (test, "test_images")):
+        expected = {f"{patient}/{image}.dcm" for patient, image in table.select("patient_id", "image_id").iter_rows()}
+        found = {str(path.relative_to(cohort / folder)) for path in (cohort / folder).rglob("*.dcm")}
+        assert found == expected
+    assert (len(train), len(test)) == (8, 4)
+
+
+def test_the_same_seed_gives_the_same_bytes_in_any_order(cohort: Path, tmp_path: Path) -> None:
+    def backwards(function: Callable[[PatientTask], int], tasks: Sequence[PatientTask]) -> Iterator[int]:
+        return map(function, reversed(tasks))
+
+    synthesize_cohort(tmp_path / "again", SETTINGS, run_tasks=backwards, advance=lambda _: None)
+    assert _hashes(tmp_path / "again") == _hashes(cohort)
+
+
+def test_another_seed_gives_other_pictures(cohort: Path, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"seed": 4})
+    _synthesize(tmp_path / "other", settings)
+    theirs, ours = _hashes(tmp_path / "other"), _hashes(cohort)
+    images = [name for name in ours if name.endswith(".dcm")]
+    assert images == [name for name in theirs if name.endswith(".dcm")]
+    assert not {theirs[name] for name in images} & {ours[name] for name in images}
+
+
+def test_a_cohort_that_was_broken_off_goes_on_where_it_was(cohort: Path, tmp_path: Path) -> None:
+    out = tmp_path / "broken"
+
+    def stop_after_one(function: Callable[[PatientTask], int], tasks: Sequence[PatientTask]) -> Iterator[int]:
+        yield function(tasks[0])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        synthesize_cohort(out, SETTINGS, run_tasks=stop_after_one, advance=lambda _: None)
+    assert not (out / "train.csv").exists()
+    first = next(iter(sorted(out.rglob("*.dcm"))))
+    modified = first.stat().st_mtime_ns
+    summary = _synthesize(out)
+    assert summary.n_images_resumed == 4
+    assert first.stat().st_mtime_ns == modified
+    assert _hashes(out) == _hashes(cohort)
+
+
+def test_progress_counts_every_image(cohort: Path) -> None:
+    steps: list[int] = []
+    summary = synthesize_cohort(cohort, SETTINGS, run_tasks=_in_order, advance=steps.append)
+    assert sum(steps) == summary.n_images == 12
+    assert (summary.n_patients, summary.n_cases, summary.n_held_out) == (2, 1, 1)
+
+
+def test_a_patient_whose_files_are_there_is_not_drawn_again(cohort: Path) -> None:
+    assert write_patient(PatientTask(cohort, assign_patients(SETTINGS)[0], SETTINGS)) == 4
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserInputError, match="found a file, expected a folder"):
+        _synthesize(tmp_path / "file")
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserInputError, match="folder with other files, expected an empty one"):
+        _synthesize(tmp_path)
+
+
+def test_a_cohort_of_other_settings_is_refused(cohort: Path) -> None:
+    with pytest.raises(UserInputError, match="holds a cohort of other settings"):
+        _synthesize(cohort, SETTINGS.model_copy(update={"seed": 4}))
+
+
+def test_a_cohort_whose_settings_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "synthesize.toml").write_text("patients = 'many'\n")
+    with pytest.raises(UserInputError, match="holds a cohort of other settings"):
+        _synthesize(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("patients", 0),
+        ("patients", -1),
+        ("prevalence", -0.1),
+        ("prevalence", 1.1),
+        ("prevalence", float("nan")),
+        ("held_out", -1),
+        ("scale", 0.05),
+        ("scale", 1.5),
+        ("seed", -1),
+        ("conspicuity", 0),
+    ],
+)
+def test_a_value_out_of_range_is_refused(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"synthesize: {name}: found"):
+        parse_settings(**{"patients": 4, "prevalence": 0.5, "seed": 1, name: value})
+
+
+@pytest.mark.parametrize("prevalence", [0.0, 0.25, 1.0])
+def test_prevalence_is_the_share_of_patients_with_cancer(prevalence: float) -> None:
+    settings = CohortSettings(patients=40, prevalence=prevalence, seed=1, held_out=20)
+    assignments = assign_patients(settings)
+    for subset, n_patients in (("train", 40), ("held_out", 20)):
+        cases = [assignment.is_case for assignment in assignments if assignment.subset == subset]
+        assert len(cases) == n_patients
+        assert sum(cases) == prevalence * n_patients
+
+
+def test_neither_machine_nor_site_gives_the_outcome_away() -> None:
+    assignments = assign_patients(CohortSettings(patients=80, prevalence=0.3, seed=9))
+    n_by_machine = Counter(assignment.machine.machine_id for assignment in assignments)
+    n_cases_by_machine = Counter(assignment.machine.machine_id for assignment in assignments if assignment.is_case)
+    assert set(n_by_machine.values()) == {20}
+    assert set(n_cases_by_machine.values()) == {6}
+
+
+def test_the_number_of_a_patient_does_not_give_the_outcome_away() -> None:
+    assignments = assign_patients(CohortSettings(patients=200, prevalence=0.5, seed=9))
+    first_half = sum(assignment.is_case for assignment in assignments[:100])
+    assert 30 < first_half < 70
