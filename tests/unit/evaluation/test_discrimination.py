@@ -83,10 +83,11 @@ def test_one_class_only_is_undefined_and_never_a_half(metric: object, outcomes: 
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_a_class_without_weight_is_undefined(metric: object) -> None:
+@pytest.mark.parametrize("weights", [[0, 0, 1, 1, 1], [1, 1, 0, 0, 0]])
+def test_a_class_without_weight_is_undefined(metric: object, weights: list[float]) -> None:
     assert callable(metric)
     with pytest.raises(UndefinedMetricError, match="have no weight"):
-        metric(SCORES, OUTCOMES, np.array([0.0, 0, 1, 1, 1]))
+        metric(SCORES, OUTCOMES, np.array(weights))
 
 
 @pytest.mark.parametrize("score", [np.nan, np.inf])

@@ -45,6 +45,16 @@ def test_every_figure_lies_in_its_interval(evaluation: Evaluation) -> None:
             assert estimate.reason is None
 
 
+def test_more_of_the_same_images_do_not_narrow_an_interval(cohort: pl.DataFrame, evaluation: Evaluation) -> None:
+    copies = [cohort.with_columns(image_id=pl.col("image_id") + f"-copy-{number}") for number in range(4)]
+    fourfold = evaluate_scores(pl.concat(copies), SETTINGS)
+    for ours, expected in ((fourfold.image, evaluation.image), (fourfold.breast, evaluation.breast)):
+        assert ours.auc.interval is not None
+        assert expected.auc.interval is not None
+        assert ours.auc.interval.low == pytest.approx(expected.auc.interval.low)
+        assert ours.auc.interval.high == pytest.approx(expected.auc.interval.high)
+
+
 def test_each_site_is_measured_on_its_own(cohort: pl.DataFrame, evaluation: Evaluation) -> None:
     images = {group.group: group for group in evaluation.grouped_by("site", level="image")}
     assert list(images) == ["1", "2"]
