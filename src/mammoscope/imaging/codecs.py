@@ -12,10 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from pydicom import uid
+from pydicom.config import IGNORE
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 
-from mammoscope.imaging.header import Header, is_picture, read_dataset, refuse_truncated, refuse_without_pixels
+from mammoscope.imaging.header import (
+    Header,
+    is_picture,
+    judging_elements,
+    read_dataset,
+    refuse_truncated,
+    refuse_without_pixels,
+)
 from mammoscope.imaging.verdict import Verdict, refusal
 
 StoredPixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.int8] | NDArray[np.int16]
@@ -118,7 +126,7 @@ def check_announced(header: Header, *, name: str) -> None:
         raise refusal(
             Verdict.UNSUPPORTED_CODEC,
             name,
-            found=f"transfer syntax {uid.UID(header.transfer_syntax).name}",
+            found=f"transfer syntax {uid.UID(header.transfer_syntax, validation_mode=IGNORE).name}",
             expected="uncompressed, JPEG 2000, HTJ2K, JPEG, JPEG lossless, JPEG-LS or RLE",
             advice="convert the file, for instance with dcmtk",
         )
@@ -138,7 +146,7 @@ def open_picture(content: bytes, header: Header, *, name: str) -> EncodedPicture
         if _PIXEL_DATA_TAG in content:  # pydicom drops an element that breaks off
             raise refuse_truncated(name, f"a file that ends after {len(content)} bytes, inside the pixel data")
         raise refuse_without_pixels(name)
-    syntax = uid.UID(str(header.transfer_syntax))
+    syntax = header.transfer_syntax
     if syntax in _UNCOMPRESSED:
         _check_length(dataset, header, name)
         return EncodedPicture(header, name, 0, "numpy", lambda _: _decode_uncompressed(dataset, header))
@@ -188,8 +196,10 @@ def _decode_picture(content: bytes, name: str) -> NDArray[Any]:
 
 def _check_length(dataset: Dataset, header: Header, name: str) -> None:
     n_bytes = header.rows * header.columns * header.bits_allocated // 8
-    if len(dataset.PixelData) < n_bytes:
-        raise refuse_truncated(name, f"{len(dataset.PixelData)} of {n_bytes} bytes of pixel data")
+    with judging_elements(name):
+        n_found = len(dataset.PixelData)
+    if n_found < n_bytes:
+        raise refuse_truncated(name, f"{n_found} of {n_bytes} bytes of pixel data")
 
 
 def _decode_uncompressed(dataset: Dataset, header: Header) -> NDArray[Any]:
@@ -215,7 +225,9 @@ def _restore_sign(values: NDArray[Any], header: Header) -> NDArray[Any]:
 def _take_frame(dataset: Dataset, name: str) -> bytes:
     """The one code stream of encapsulated pixel data, its fragments joined."""
     try:
-        frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+        with judging_elements(name):
+            pixel_data = dataset.PixelData
+        frame = next(generate_frames(pixel_data, number_of_frames=1))
     except (ValueError, StopIteration, EOFError, struct.error) as error:
         raise refuse_truncated(name, f"encapsulated pixel data that breaks off ({error})") from error
     # ISO/IEC 10918-1, 14495-1 and 15444-1: every code stream ends with EOI or EOC, FFD9; DICOM may add a zero
@@ -225,7 +237,11 @@ def _take_frame(dataset: Dataset, name: str) -> bytes:
 
 
 def _by_pydicom(dataset: Dataset, header: Header, name: str) -> EncodedPicture:
-    return EncodedPicture(header, name, 0, "pydicom", lambda _: dataset.pixel_array)
+    def decode(_: int) -> NDArray[Any]:
+        with judging_elements(name):
+            return dataset.pixel_array
+
+    return EncodedPicture(header, name, 0, "pydicom", decode)
 
 
 @dataclass(frozen=True, slots=True)

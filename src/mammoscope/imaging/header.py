@@ -4,7 +4,8 @@ import io
 import math
 import struct
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 
 from mammoscope.anatomy import Laterality, View, parse_laterality, parse_view, parse_view_code
@@ -22,6 +23,17 @@ from mammoscope.imaging.verdict import Verdict, refusal
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PGM_SIGNATURES = (b"P2", b"P5")
+
+# what pydicom raises on elements of unknown kind or wrong length
+_ELEMENT_ERRORS = (
+    BytesLengthException,
+    ValueError,
+    NotImplementedError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    OverflowError,
+)
 
 ParsedT = TypeVar("ParsedT")
 
@@ -96,8 +108,7 @@ def read_dataset(content: bytes, *, name: str, with_pixels: bool) -> Dataset:
         ImageRefusedError: not_dicom, truncated.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd values are judged here, by what they are needed for
+        with judging_elements(name):
             return dcmread(io.BytesIO(content), stop_before_pixels=not with_pixels)
     except InvalidDicomError as error:
         raise refusal(
@@ -107,8 +118,29 @@ def read_dataset(content: bytes, *, name: str, with_pixels: bool) -> Dataset:
             expected="a DICOM, PNG or PGM file",
             advice="remove it from the cohort or fetch it again",
         ) from error
-    except (EOFError, struct.error) as error:
-        raise refuse_truncated(name, f"a file that ends after {len(content)} bytes, inside an element") from error
+
+
+@contextmanager
+def judging_elements(name: str) -> Iterator[None]:
+    """A block that reads elements: those that pydicom cannot read refuse the file, its warnings are not shown.
+
+    Raises:
+        ImageRefusedError: truncated, undecodable.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd values are judged by what they are needed for
+            yield
+    except (EOFError, OSError, struct.error) as error:
+        raise refuse_truncated(name, f"an element that breaks off ({error})") from error
+    except _ELEMENT_ERRORS as error:
+        raise refusal(
+            Verdict.UNDECODABLE,
+            name,
+            found=f"an element that cannot be read ({error})",
+            expected="elements as PS3.5 says",
+            advice="copy the file again; if it stays so, the file is broken",
+        ) from error
 
 
 def refuse_truncated(name: str, found: str) -> Exception:
@@ -124,6 +156,11 @@ def parse_dataset(dataset: Dataset, *, name: str) -> Header:
     Raises:
         ImageRefusedError: no_pixel_data, undecodable.
     """
+    with judging_elements(name):
+        return _parse_elements(dataset, name)
+
+
+def _parse_elements(dataset: Dataset, name: str) -> Header:
     if "Rows" not in dataset or "Columns" not in dataset:
         raise refuse_without_pixels(name)
     element = _ElementReader(dataset, name)

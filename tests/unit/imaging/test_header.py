@@ -1,0 +1,192 @@
+import io
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+from pydicom import uid
+from pydicom.dataset import Dataset
+
+from mammoscope.anatomy import Laterality, View
+from mammoscope.errors import ImageRefusedError
+from mammoscope.imaging.header import read_dataset, read_header
+
+MakeDicom = Callable[..., bytes]
+
+
+def _view_code(value: str) -> Dataset:
+    code = Dataset()
+    code.CodeValue = value
+    return code
+
+
+def _encode(extension: str, pixels: np.ndarray) -> bytes:
+    return bytes(cv2.imencode(extension, pixels)[1])
+
+
+def test_a_header_holds_what_the_file_says(make_dicom: MakeDicom) -> None:
+    content = make_dicom(
+        BitsStored=12,
+        HighBit=11,
+        PhotometricInterpretation="MONOCHROME1",
+        WindowCenter=[1802.31, 2020.5],
+        WindowWidth=[1091.97, 800],
+        VOILUTFunction="SIGMOID",
+        PixelPaddingValue=3076,
+        RescaleSlope="2",
+        RescaleIntercept="-5",
+        StudyInstanceUID="1.2.9",
+        ImagerPixelSpacing=[0.065, 0.07],
+        PixelSpacing=[0.1, 0.1],
+    )
+    header = read_header(content, name="1")
+    assert (header.rows, header.columns, header.bits_allocated, header.bits_stored) == (96, 80, 16, 12)
+    assert header.windows == ((1802.31, 1091.97), (2020.5, 800.0))
+    assert (header.voi_function, header.padding, header.is_inverted) == ("SIGMOID", (3076, 3076), True)
+    assert (header.rescale_slope, header.rescale_intercept) == (2.0, -5.0)
+    assert (header.laterality, header.patient_id, header.study_uid) == (Laterality.LEFT, "P1", "1.2.9")
+    assert header.spacing_mm == (0.065, 0.07)  # of the detector, before that of the picture
+    assert header.transfer_syntax == uid.ExplicitVRLittleEndian
+
+
+def test_what_a_file_does_not_say_is_none(make_dicom: MakeDicom) -> None:
+    header = read_header(make_dicom(PatientID=None, ImageLaterality=None, HighBit=None), name="1")
+    assert (header.patient_id, header.laterality, header.view, header.spacing_mm) == (None, None, None, None)
+    assert (header.padding, header.presentation_lut_shape, header.study_uid) == (None, None, None)
+    assert (header.windows, header.voi_function, header.has_voi_lut) == ((), "LINEAR", False)
+    assert (header.rescale_slope, header.rescale_intercept, header.high_bit) == (1.0, 0.0, 15)
+
+
+@pytest.mark.parametrize("code", ["399368009", "R-10226"])  # SNOMED CT, SNOMED-RT
+def test_the_code_of_a_view_comes_before_its_text(make_dicom: MakeDicom, code: str) -> None:
+    content = make_dicom(ViewCodeSequence=[_view_code(code)], ViewPosition="CC")
+    assert read_header(content, name="1").view is View.MLO
+
+
+@pytest.mark.parametrize(
+    ("elements", "view"),
+    [
+        ({"ViewPosition": "CC"}, View.CC),
+        ({"ViewPosition": "CC", "ViewCodeSequence": [_view_code("unknown")]}, View.CC),
+        ({"ViewPosition": "AP"}, None),
+        ({}, None),
+    ],
+)
+def test_without_a_known_code_the_text_says_the_view(
+    make_dicom: MakeDicom, elements: dict[str, object], view: View | None
+) -> None:
+    assert read_header(make_dicom(**elements), name="1").view is view
+
+
+@pytest.mark.parametrize(("text", "side"), [("R", Laterality.RIGHT), ("B", None), ("", None)])
+def test_a_side_that_is_not_one_breast_is_none(make_dicom: MakeDicom, text: str, side: Laterality | None) -> None:
+    assert read_header(make_dicom(ImageLaterality=text), name="1").laterality is side
+
+
+@pytest.mark.parametrize(
+    ("photometric", "shape", "is_inverted"),
+    [
+        ("MONOCHROME1", "INVERSE", True),
+        ("MONOCHROME1", None, True),
+        ("MONOCHROME2", "INVERSE", True),
+        ("MONOCHROME2", "IDENTITY", False),
+        ("MONOCHROME2", None, False),
+    ],
+)
+def test_polarity_is_inverted_once_however_often_it_is_said(
+    make_dicom: MakeDicom, photometric: str, shape: str | None, *, is_inverted: bool
+) -> None:
+    content = make_dicom(PhotometricInterpretation=photometric, PresentationLUTShape=shape)
+    assert read_header(content, name="1").is_inverted is is_inverted
+
+
+@pytest.mark.parametrize(("written", "limit", "expected"), [(0xFFFF, None, (-1, -1)), (0xFFF0, 5, (-16, 5))])
+def test_padding_written_without_its_sign_is_read_with_it(
+    make_dicom: MakeDicom, written: int, limit: int | None, expected: tuple[int, int]
+) -> None:
+    pixels = np.arange(12, dtype=np.int16).reshape(3, 4)
+    content = make_dicom(pixels, PixelPaddingValue=0, PixelPaddingRangeLimit=limit)
+    dataset = read_dataset(content, name="1", with_pixels=True)
+    dataset["PixelPaddingValue"].VR = "US"
+    dataset.PixelPaddingValue = written
+    stream = io.BytesIO()
+    dataset.save_as(stream)
+    assert read_header(stream.getvalue(), name="1").padding == expected
+
+
+@pytest.mark.parametrize("spacing", [[0.07, 0], [-1, 0.07], 0.07])
+def test_a_spacing_that_cannot_be_is_none(make_dicom: MakeDicom, spacing: object) -> None:
+    assert read_header(make_dicom(ImagerPixelSpacing=spacing), name="1").spacing_mm is None
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("extension", [".png", ".pgm"])
+def test_a_picture_counts_as_a_file_for_presentation(extension: str, dtype: type[np.uint8 | np.uint16]) -> None:
+    header = read_header(_encode(extension, np.arange(20, dtype=dtype).reshape(4, 5)), name="1")
+    assert (header.rows, header.columns, header.transfer_syntax) == (4, 5, None)
+    assert header.bits_stored == np.dtype(dtype).itemsize * 8
+    assert not header.is_inverted
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "found"),
+    [
+        (b"hello, this is a text\n" * 20, "not_dicom", "found 440 bytes without the mark DICM"),
+        (b"", "not_dicom", "found an empty file"),
+        (b"\x89PNG\r\n\x1a\n", "truncated", "header cannot be read"),
+        (b"P5 4", "truncated", "header cannot be read"),
+    ],
+)
+def test_what_is_no_picture_is_refused(content: bytes, code: str, found: str) -> None:
+    with pytest.raises(ImageRefusedError, match=found) as caught:
+        read_header(content, name="1")
+    assert caught.value.code == code
+
+
+def test_a_file_that_ends_inside_an_element_is_refused(make_dicom: MakeDicom) -> None:
+    head = 128 + 4 + 12  # preamble, DICM, group length; the next element's own head has 12 bytes, of which 8 are left
+    with pytest.raises(ImageRefusedError, match="an element that breaks off") as caught:
+        read_header(make_dicom()[: head + 8], name="1")
+    assert caught.value.code == "truncated"
+
+
+def test_a_report_is_refused(make_dicom: MakeDicom) -> None:
+    with pytest.raises(ImageRefusedError, match="1: found a DICOM object without pixel data") as caught:
+        read_header(make_dicom(Rows=None, Columns=None, PixelData=None), name="1")
+    assert caught.value.code == "no_pixel_data"
+
+
+@pytest.mark.parametrize(
+    ("elements", "found"),
+    [
+        ({"BitsAllocated": None}, "nothing in BitsAllocated"),
+        ({"Rows": [3, 4]}, "a value that cannot be read in Rows"),
+        ({"BitsStored": [1, 2]}, "a value that cannot be read in BitsStored"),
+    ],
+)
+def test_elements_that_break_the_standard_are_refused(
+    make_dicom: MakeDicom, elements: dict[str, object], found: str
+) -> None:
+    with pytest.raises(ImageRefusedError, match=found) as caught:
+        read_header(make_dicom(**elements), name="1")
+    assert caught.value.code == "undecodable"
+
+
+def test_an_element_of_unknown_kind_is_refused(make_dicom: MakeDicom) -> None:
+    content = make_dicom().replace(b"\x28\x00\x11\x00US", b"\x28\x00\x11\x00U?")
+    with pytest.raises(ImageRefusedError, match="an element that cannot be read") as caught:
+        read_header(content, name="1")
+    assert caught.value.code == "undecodable"
+
+
+def test_a_file_that_does_not_name_its_encoding_is_refused(make_dicom: MakeDicom) -> None:
+    content = make_dicom().replace(b"\x02\x00\x10\x00UI", b"\x02\x00\x11\x00UI")
+    with pytest.raises(ImageRefusedError, match="nothing in TransferSyntaxUID") as caught:
+        read_header(content, name="1")
+    assert caught.value.code == "undecodable"
+
+
+def test_a_sentence_holds_no_patient(make_dicom: MakeDicom) -> None:
+    with pytest.raises(ImageRefusedError, match="17: found") as caught:
+        read_header(make_dicom(PatientID="Secret", BitsAllocated=None), name="17")
+    assert "Secret" not in caught.value.sentence

@@ -1,0 +1,170 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydicom import uid
+
+from mammoscope.config import build_settings, to_toml
+from mammoscope.errors import ConfigError, ImageRefusedError
+from mammoscope.files import sha256_of_bytes
+from mammoscope.imaging import prepare
+from mammoscope.imaging.prepare import PreparedImage, PrepareJob, PrepareSettings, Rejection, prepare_image, prepare_job
+
+MakeDicom = Callable[..., bytes]
+SETTINGS = PrepareSettings(rows=64, columns=32)
+
+
+@pytest.mark.parametrize(("bits", "dtype"), [(8, "uint8"), (16, "uint16")])
+def test_a_prepared_image_has_the_size_and_type_asked_for(make_dicom: MakeDicom, bits: int, dtype: str) -> None:
+    settings = build_settings(PrepareSettings, {"rows": 60, "columns": 40, "bits": bits}, where="test")
+    image = prepare_image(make_dicom(), settings, name="1")
+    assert (image.pixels.shape, image.pixels.dtype.name) == ((60, 40), dtype)
+    assert image.pixels.max() > 0.9 * (2**bits - 1)
+    assert image.pixels.nbytes == settings.picture_bytes
+
+
+def test_the_record_says_how_the_image_came_about(make_dicom: MakeDicom) -> None:
+    content = make_dicom(ImagerPixelSpacing=[0.07, 0.07])
+    image = prepare_image(content, SETTINGS, name="1")
+    record = image.record
+    assert record.placement.original_shape == (96, 80)
+    assert record.is_breast_found
+    assert (record.decoder, record.level, record.spacing_mm) == ("numpy", 0, (0.07, 0.07))
+    assert record.file_hash == sha256_of_bytes(content)
+    assert record.content_hash == sha256_of_bytes(image.pixels.tobytes())
+
+
+def test_the_box_holds_the_breast_and_little_else(make_dicom: MakeDicom, breast: NDArray[np.uint16]) -> None:
+    box = prepare_image(make_dicom(), SETTINGS, name="1").record.placement.box
+    rows, columns = np.flatnonzero(breast.any(axis=1)), np.flatnonzero(breast.any(axis=0))
+    assert (box.top, box.left) <= (rows[0], columns[0])
+    assert box.bottom > rows[-1]
+    assert box.right > columns[-1]
+    assert box.rows * box.columns < 1.25 * rows.size * columns.size
+
+
+def test_flipping_the_file_gives_the_same_image(make_dicom: MakeDicom, breast: NDArray[np.uint16]) -> None:
+    image = prepare_image(make_dicom(breast), SETTINGS, name="1")
+    flipped = prepare_image(make_dicom(np.ascontiguousarray(breast[:, ::-1])), SETTINGS, name="1")
+    assert (image.record.placement.is_flipped, flipped.record.placement.is_flipped) == (False, True)
+    np.testing.assert_array_equal(image.pixels, flipped.pixels)
+
+
+def test_white_background_gives_the_same_image(make_dicom: MakeDicom, breast: NDArray[np.uint16]) -> None:
+    image = prepare_image(make_dicom(breast, BitsStored=12, HighBit=11), SETTINGS, name="1")
+    inverted = make_dicom(4095 - breast, BitsStored=12, HighBit=11, PhotometricInterpretation="MONOCHROME1")
+    np.testing.assert_allclose(prepare_image(inverted, SETTINGS, name="1").pixels, image.pixels, atol=1)
+
+
+@pytest.mark.parametrize("syntax", [uid.JPEG2000Lossless, uid.HTJ2KLossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless])
+def test_the_encoding_makes_no_difference(make_dicom: MakeDicom, syntax: str) -> None:
+    plain = prepare_image(make_dicom(), SETTINGS, name="1")
+    np.testing.assert_array_equal(prepare_image(make_dicom(syntax=syntax), SETTINGS, name="1").pixels, plain.pixels)
+
+
+def test_a_large_jpeg_2000_is_decoded_at_a_lower_level(make_dicom: MakeDicom, breast: NDArray[np.uint16]) -> None:
+    large = cv2.resize(breast, (1280, 1536), interpolation=cv2.INTER_CUBIC)
+    settings = PrepareSettings(rows=256, columns=128)
+    reduced = prepare_image(make_dicom(large, syntax=uid.JPEG2000Lossless), settings, name="1")
+    whole = prepare_image(make_dicom(large), settings, name="1")
+    # the breast's box is about 1250 x 920: 7 times the columns of the canvas, so 4 times fewer still fill it
+    assert (reduced.record.level, reduced.record.decoder) == (2, "pillow")
+    difference = reduced.pixels.astype(float) - whole.pixels
+    assert np.abs(difference).mean() < 0.005 * 65535  # the boxes differ by up to 4 px of 1250
+
+
+def test_asking_for_more_resolution_decodes_more(make_dicom: MakeDicom, breast: NDArray[np.uint16]) -> None:
+    content = make_dicom(cv2.resize(breast, (1280, 1536)), syntax=uid.JPEG2000Lossless)
+    levels = [
+        prepare_image(
+            content, PrepareSettings(rows=256, columns=128, decoded_px_per_canvas_px=share), name="1"
+        ).record.level
+        for share in (0.5, 1.0, 2.0, 8.0)
+    ]
+    assert levels == [3, 2, 1, 0]
+
+
+def test_the_window_of_the_file_is_used_when_asked_for(make_dicom: MakeDicom) -> None:
+    content = make_dicom(WindowCenter=1000, WindowWidth=500, VOILUTFunction="SIGMOID")
+    settings = PrepareSettings(rows=64, columns=32, window="dicom")
+    row = prepare_image(content, settings, name="1").record.to_row()
+    assert (row["window"], row["window_center"], row["window_width"]) == ("sigmoid", 1000, 500)
+    assert prepare_image(content, SETTINGS, name="1").record.to_row()["window"] == "minmax"
+
+
+def test_padding_does_not_change_the_grey_scale(make_dicom: MakeDicom, breast: NDArray[np.uint16]) -> None:
+    padded = breast.copy()
+    padded[:, 76:] = 60_000
+    box_right = 80
+    with_padding = prepare_image(make_dicom(padded, PixelPaddingValue=60_000), SETTINGS, name="1")
+    assert with_padding.record.placement.box.right < box_right
+    np.testing.assert_array_equal(with_padding.pixels, prepare_image(make_dicom(breast), SETTINGS, name="1").pixels)
+
+
+def test_a_png_is_prepared(breast: NDArray[np.uint16]) -> None:
+    image = prepare_image(bytes(cv2.imencode(".png", breast)[1]), SETTINGS, name="1")
+    assert (image.record.decoder, image.record.is_breast_found) == ("opencv", True)
+
+
+def test_one_value_is_no_picture(make_dicom: MakeDicom) -> None:
+    with pytest.raises(ImageRefusedError, match="1: found one value, 7, in all pixels") as caught:
+        prepare_image(make_dicom(np.full((96, 80), 7, dtype=np.uint16)), SETTINGS, name="1")
+    assert caught.value.code == "blank"
+
+
+def test_equal_settings_have_equal_hashes() -> None:
+    assert PrepareSettings().hash == PrepareSettings().hash
+    assert PrepareSettings().hash != PrepareSettings(window="dicom").hash
+    assert PrepareSettings().hash == sha256_of_bytes(to_toml(PrepareSettings()).encode())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("rows", 8), ("columns", 0), ("bits", 12), ("window", "auto"), ("margin", -1)]
+)
+def test_settings_that_make_no_sense_are_refused(key: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"test: {key}: found"):
+        build_settings(PrepareSettings, {key: value}, where="test")
+
+
+def test_a_missing_file_is_rejected_with_what_to_do() -> None:
+    rejection = prepare_job(PrepareJob("1", "/nowhere/1.dcm"), SETTINGS)
+    assert isinstance(rejection, Rejection)
+    assert rejection.code == "unreadable"
+    assert rejection.sentence == (
+        "1: found no readable file (No such file or directory), expected the file that the manifest names; "
+        "check that it exists and may be read, then prepare again"
+    )
+
+
+def test_a_refused_file_is_rejected_with_its_code(tmp_path: Path) -> None:
+    (tmp_path / "1.dcm").write_text("text")
+    rejection = prepare_job(PrepareJob("1", str(tmp_path / "1.dcm")), SETTINGS)
+    assert isinstance(rejection, Rejection)
+    assert (rejection.image_id, rejection.path, rejection.code) == ("1", str(tmp_path / "1.dcm"), "not_dicom")
+
+
+def test_an_unforeseen_error_is_rejected_and_named(
+    tmp_path: Path, make_dicom: MakeDicom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> PreparedImage:
+        raise ZeroDivisionError("by nothing")
+
+    (tmp_path / "1.dcm").write_bytes(make_dicom())
+    monkeypatch.setattr(prepare, "prepare_image", fail)
+    rejection = prepare_job(PrepareJob("1", str(tmp_path / "1.dcm")), SETTINGS)
+    assert isinstance(rejection, Rejection)
+    assert rejection.code == "undecodable"
+    assert "ZeroDivisionError: by nothing" in rejection.sentence
+
+
+def test_lack_of_memory_is_not_blamed_on_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> PreparedImage:
+        raise MemoryError
+
+    (tmp_path / "1.dcm").write_bytes(b"")
+    monkeypatch.setattr(prepare, "prepare_image", fail)
+    with pytest.raises(MemoryError):
+        prepare_job(PrepareJob("1", str(tmp_path / "1.dcm")), SETTINGS)
