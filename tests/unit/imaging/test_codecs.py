@@ -140,10 +140,10 @@ def test_a_sign_that_the_code_stream_denies_is_left_to_pydicom(make_dicom: MakeD
     np.testing.assert_array_equal(decoded.values, pixels)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("is_wide", [False, True])
 @pytest.mark.parametrize("extension", [".png", ".pgm"])
-def test_a_grey_picture_is_decoded(extension: str, dtype: type[np.uint8 | np.uint16]) -> None:
-    pixels: NDArray[np.uint8 | np.uint16] = np.arange(60, dtype=dtype).reshape(6, 10)
+def test_a_grey_picture_is_decoded(extension: str, *, is_wide: bool) -> None:
+    pixels = np.arange(60, dtype=np.uint16).reshape(6, 10) * 1000 if is_wide else np.eye(6, dtype=np.uint8)
     np.testing.assert_array_equal(_decode(bytes(cv2.imencode(extension, pixels)[1])).values, pixels)
 
 

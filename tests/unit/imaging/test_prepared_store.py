@@ -4,7 +4,6 @@ import pickle
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,6 @@ from mammoscope.imaging.prepare import (
     prepare_store,
 )
 from mammoscope.imaging.store import open_store
-from mammoscope.scaling import run_tasks
 
 MakeDicom = Callable[..., bytes]
 SETTINGS = PrepareSettings(rows=64, columns=32)
@@ -92,10 +90,13 @@ def test_a_store_can_be_handed_to_another_process(jobs: list[PrepareJob], tmp_pa
     assert copy.content_hash == store.content_hash
 
 
-def test_two_workers_write_the_same_bytes_as_one(jobs: list[PrepareJob], tmp_path: Path) -> None:
-    _prepare(jobs, tmp_path / "one")
-    _prepare(jobs, tmp_path / "two", run=partial(run_tasks, n_workers=2))
-    assert _read_all(tmp_path / "one") == _read_all(tmp_path / "two")
+def test_the_order_of_the_work_makes_no_difference(jobs: list[PrepareJob], tmp_path: Path) -> None:
+    def run_backwards(function: Callable[[ShardTask], int], tasks: Sequence[ShardTask]) -> Iterator[int]:
+        return map(function, reversed(tasks))
+
+    _prepare(jobs, tmp_path / "forwards")
+    _prepare(jobs, tmp_path / "backwards", run=run_backwards)
+    assert _read_all(tmp_path / "forwards") == _read_all(tmp_path / "backwards")
 
 
 def test_a_complete_store_is_left_as_it_is(jobs: list[PrepareJob], tmp_path: Path) -> None:
