@@ -138,7 +138,7 @@ def why_undefined(outcomes: Outcomes) -> str | None:
     if not n_cases and not n_controls:
         return "undefined: no score with a known outcome"
     missing = "case" if not n_cases else "control"
-    return f"undefined: no {missing} among {len(outcomes)} with a known outcome, needs cases and controls"
+    return f"undefined: no {missing} among {len(outcomes):,} with a known outcome, needs cases and controls"
 
 
 def auc(scores: Floats, outcomes: Outcomes, weights: Floats | None = None) -> float:

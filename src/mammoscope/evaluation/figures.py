@@ -84,7 +84,7 @@ def draw_scores(histogram: ScoreHistogram) -> Figure:
         for axes, counts, colour, name in series:
             share = 100 * np.array(counts) / max(1, sum(counts))
             axes.bar(edges[:-1], share, width=np.diff(edges) * 0.86, align="edge", color=colour, linewidth=0)
-            axes.set(xlim=(0, 1), ylabel="%")
+            axes.set(xlim=(0, 1), ylim=(0, 1.08 * max(1.0, float(share.max()))), ylabel="%")
             axes.grid(visible=False, axis="x")
             axes.text(0.985, 0.9, f"{sum(counts):,} {name}", transform=axes.transAxes, ha="right", va="top")
         upper.tick_params(labelbottom=False)
