@@ -327,6 +327,8 @@ def prepare_store(
 
 def prepare_shard(task: ShardTask) -> int:
     """Prepare the jobs of a shard and write it; returns their number."""
+    if shards.is_done(task.store, task.index, task.jobs_hash, task.settings.picture_bytes):
+        return len(task.jobs)  # by a worker that outlived a killed run
     cv2.setNumThreads(1)  # the workers are processes; threads of their own would get in each other's way
     with shards.write_shard(task.store, task.index, task.jobs_hash) as writer:
         for job in task.jobs:
