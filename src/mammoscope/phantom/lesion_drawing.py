@@ -13,7 +13,7 @@ from mammoscope.phantom.lesions import TRAITS, Lesion, LesionKind
 _SUBPIXEL_BITS: Final = 4
 _N_SPICULE_PIECES: Final = 7
 _CLEAR_CENTRE_SHARE: Final = 0.5  # of coarse calcifications: eggshells, skin calcifications
-_HAZE: Final = 0.36  # density behind microcalcifications, as a share of their contrast
+_HAZE: Final = 0.38  # density behind microcalcifications, as a share of their contrast
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def add_lesion(tissue: Field, lesion: Lesion, grid: Grid) -> None:
     drawing = _DRAWERS[lesion.kind](patch, lesion, np.random.default_rng(lesion.seed))
     drawing *= _fade_out(patch, reach)
     # dense tissue leaves less room below white
-    tissue[rows, columns] += drawing * np.clip(1.15 - tissue[rows, columns], 0.25, 1)
+    tissue[rows, columns] += drawing * np.clip(1.3 - tissue[rows, columns], 0.4, 1)
 
 
 def _fade_out(patch: Patch, reach_mm: float) -> Field:
@@ -121,16 +121,16 @@ def _draw_benign_mass(patch: Patch, lesion: Lesion, rng: np.random.Generator) ->
 
 def _draw_microcalcifications(patch: Patch, lesion: Lesion, rng: np.random.Generator) -> Field:
     """Bright specks along one direction, as in a segment of ducts, with a faint density behind them."""
-    n_specks = int(rng.integers(22, 46))
+    n_specks = int(rng.integers(40, 75))
     direction = rng.uniform(0, np.pi)
-    along, aside = rng.normal(0, 0.42, n_specks), rng.normal(0, 0.26, n_specks)
+    along, aside = rng.normal(0, 0.42, n_specks), rng.normal(0, 0.30, n_specks)
     specks = patch.blank()
     for step_along, step_aside in zip(along, aside, strict=True):
         x = step_along * np.cos(direction) - step_aside * np.sin(direction)
         y = step_along * np.sin(direction) + step_aside * np.cos(direction)
         place = np.clip((x, y), -0.95, 0.95) * lesion.radius_mm
-        radius_mm = float(np.clip(rng.lognormal(np.log(0.32), 0.35), 0.15, 0.7))
-        _add_speck(specks, patch, place, radius_mm=radius_mm, brightness=lesion.contrast * rng.uniform(0.6, 1))
+        radius_mm = float(np.clip(rng.lognormal(np.log(0.42), 0.30), 0.2, 0.8))
+        _add_speck(specks, patch, place, radius_mm=radius_mm, brightness=lesion.contrast * rng.uniform(0.7, 1))
     return specks + np.float32(_HAZE) * _draw_body(patch, lesion, rng, waviness=0.4, edge=0.2)
 
 

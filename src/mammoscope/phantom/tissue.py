@@ -148,7 +148,7 @@ def _draw_gland(
     extent = step(potential, threshold - softness, threshold + softness)
     streaks = sample_along(power_law_field(rng, beta=2.9, longest_mm=24), places.along / 2.8, places.across)
     lobules = power_law_field(rng, beta=2.9, longest_mm=12)
-    texture = np.clip(0.64 + 0.22 * streaks + 0.13 * lobules, 0.05, 1.25)
+    texture = np.clip(0.64 + 0.22 * streaks + 0.13 * lobules, 0.2, 1.25)
     below_fat = _under_fat(places, outline, composition, rng=rng)
     before_wall = 0.2 + 0.8 * step(places.x, 0.02 * depth, 0.2 * depth)
     out_of_muscle = 1 - 0.85 * step(places.in_muscle, -4, 6)

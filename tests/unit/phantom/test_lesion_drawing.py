@@ -53,7 +53,7 @@ def test_microcalcifications_are_many_small_spots() -> None:
     # a spot begins where a bright pixel has none to its left
     starts = np.count_nonzero(bright[:, 1:] & ~bright[:, :-1])
     assert starts > 30
-    assert np.count_nonzero(bright) * 0.01 < 25  # mm²
+    assert np.count_nonzero(bright) * 0.01 < 60  # mm², of the 201 of the lesion's disc
 
 
 def test_a_lesion_over_the_edge_of_the_grid_is_drawn_as_far_as_it_reaches() -> None:

@@ -3,6 +3,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
+import pydicom
 import pytest
 
 from mammoscope.errors import ConfigError, UserInputError
@@ -63,6 +64,12 @@ def test_another_seed_gives_other_pictures(cohort: Path, tmp_path: Path) -> None
     images = [name for name in ours if name.endswith(".dcm")]
     assert images == [name for name in theirs if name.endswith(".dcm")]
     assert not {theirs[name] for name in images} & {ours[name] for name in images}
+
+
+def test_no_two_pictures_of_a_cohort_are_alike(tmp_path: Path) -> None:
+    _synthesize(tmp_path, CohortSettings(patients=5, prevalence=1, seed=3, scale=0.1))
+    pixels = [pydicom.dcmread(path).PixelData for path in tmp_path.rglob("*.dcm")]
+    assert len(set(pixels)) == len(pixels) == 20
 
 
 def test_a_cohort_that_was_broken_off_goes_on_where_it_was(cohort: Path, tmp_path: Path) -> None:
