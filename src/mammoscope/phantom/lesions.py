@@ -47,9 +47,9 @@ class Traits:
 # Cancers found by screening are mostly 10 to 20 mm across; these are of the larger ones, so that a small network
 # learns them from a few hundred patients.
 TRAITS: Final = {
-    LesionKind.SPICULATED_MASS: Traits((7.0, 11.0), (0.42, 0.56), reach=1.7),
-    LesionKind.MASS: Traits((7.5, 11.5), (0.46, 0.60), reach=1.15),
-    LesionKind.MICROCALCIFICATIONS: Traits((8.0, 11.5), (0.75, 1.00), reach=1.15),
+    LesionKind.SPICULATED_MASS: Traits((7.0, 11.0), (0.32, 0.52), reach=1.7),
+    LesionKind.MASS: Traits((7.5, 11.5), (0.34, 0.56), reach=1.15),
+    LesionKind.MICROCALCIFICATIONS: Traits((8.0, 11.5), (0.55, 0.90), reach=1.15),
     LesionKind.BENIGN_MASS: Traits((3.5, 6.5), (0.10, 0.18), reach=1.15),
     LesionKind.COARSE_CALCIFICATION: Traits((0.8, 1.9), (0.45, 0.75), reach=1.15),
 }

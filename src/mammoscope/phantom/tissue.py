@@ -157,7 +157,7 @@ def _draw_gland(
 
 def _under_fat(places: Places, outline: Outline, composition: Composition, *, rng: np.random.Generator) -> Field:
     """0 in the fat below the skin, 1 under it; the fat is scalloped, and thin behind the nipple."""
-    rim = composition.fat_rim_mm * (1 + 0.28 * band_field(rng, wavelength_mm=24))
+    rim = composition.fat_rim_mm * np.clip(1 + 0.28 * band_field(rng, wavelength_mm=24), 0.3, 2)
     behind_nipple = np.exp(-0.5 * ((places.y - outline.nipple_mm[1]) / 8) ** 2) * (places.x > outline.nipple_mm[0] / 2)
     rim = np.asarray(rim * (1 - 0.6 * behind_nipple), dtype=np.float32)
     return step(places.below_skin, rim * np.float32(0.7), rim * np.float32(1.2))

@@ -3,9 +3,9 @@ from typing import get_args
 import numpy as np
 
 from mammoscope.anatomy import View
-from mammoscope.phantom.fields import Field, Grid
+from mammoscope.phantom.fields import COARSE, Field, Grid
 from mammoscope.phantom.outline import Outline, draw_shape, project_outline
-from mammoscope.phantom.tissue import COMPOSITIONS, Density, draw_tissue, locate
+from mammoscope.phantom.tissue import COMPOSITIONS, Density, _under_fat, draw_tissue, locate
 
 HEIGHT_MM = 230.0
 GRID = Grid(rows=230, columns=130, spacing_mm=1.0)
@@ -81,3 +81,13 @@ def test_the_distance_below_the_skin_is_right_in_the_middle_of_a_straight_edge()
     outline = Outline(View.CC, np.full(461, 80.0), (80.0, 115.0), muscle=None)
     below_skin = locate(outline, GRID).below_skin
     np.testing.assert_allclose(below_skin[115, [10, 40, 78, 79]], [69.5, 39.5, 1.5, 0.5], atol=0.6)
+
+
+def test_the_fat_below_the_skin_leaves_no_holes_deep_inside() -> None:
+    outline = _outline()
+    places = locate(outline, COARSE)
+    deep = places.below_skin > 3 * COMPOSITIONS["D"].fat_rim_mm
+    for seed in range(40):
+        under_fat = _under_fat(places, outline, COMPOSITIONS["D"], rng=np.random.default_rng(seed))
+        assert under_fat[deep].min() == 1
+        assert under_fat[places.below_skin < 0.5].max() < 0.5
