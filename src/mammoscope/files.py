@@ -3,19 +3,32 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+# polars reports a full disk as a ComputeError, or an OSError without number and name, that ends in "(os error 28)"
+_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to, which takes its name when the block ends well and is removed when not."""
+    """A path beside `path` to write to, which takes its name when the block ends well and is removed when not.
+
+    Raises:
+        OSError: the system refused to write; it carries `path`, also where a library reports it as an error of its own.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield beside
         beside.replace(path)
+    except Exception as error:
+        number = _SYSTEM_ERROR.search(str(error))
+        if number is None or getattr(error, "filename", None) is not None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
     finally:
         beside.unlink(missing_ok=True)
 
