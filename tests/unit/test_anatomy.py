@@ -1,0 +1,53 @@
+import pytest
+
+from mammoscope.anatomy import Laterality, View, parse_laterality, parse_view, parse_view_code
+from mammoscope.errors import UserInputError
+
+
+@pytest.mark.parametrize("text", ["L", "l", "left", "LEFT", " Left "])
+def test_the_left_side_is_read_in_any_spelling(text: str) -> None:
+    assert parse_laterality(text) is Laterality.LEFT
+
+
+def test_the_other_side_is_the_opposite_one() -> None:
+    assert Laterality.LEFT.other is Laterality.RIGHT
+    assert Laterality.RIGHT.other is Laterality.LEFT
+
+
+@pytest.mark.parametrize("text", ["", "B", "both", "LR", "0", "linke"])
+def test_a_text_that_names_no_single_side_is_refused(text: str) -> None:
+    with pytest.raises(UserInputError, match=rf"laterality: found '{text}', expected L or R"):
+        parse_laterality(text)
+
+
+@pytest.mark.parametrize("view", View)
+def test_every_view_reads_its_own_abbreviation(view: View) -> None:
+    assert parse_view(view.value) is view
+    assert parse_view(f" {view.value.lower()} ") is view
+
+
+@pytest.mark.parametrize(
+    ("text", "view"),
+    [("cranio-caudal", View.CC), ("Medio-Lateral Oblique", View.MLO), ("latero_medial", View.LM), ("M.L.O.", View.MLO)],
+)
+def test_a_view_is_read_from_its_name(text: str, view: View) -> None:
+    assert parse_view(text) is view
+
+
+@pytest.mark.parametrize("text", ["", "-", "AP", "MLOCC", "oblique"])
+def test_an_unknown_view_names_the_known(text: str) -> None:
+    with pytest.raises(UserInputError, match=rf"view: found '{text}', expected one of CC, MLO, ML, .*XCCM, AT$"):
+        parse_view(text)
+
+
+@pytest.mark.parametrize("code", ["", "CC", "399162005", "127457009"])
+def test_a_code_of_no_view_is_refused(code: str) -> None:
+    with pytest.raises(UserInputError, match=rf"view code: found '{code}', expected a code of PS3\.16 CID 4014"):
+        parse_view_code(code)
+
+
+def test_the_pectoral_muscle_is_in_oblique_and_lateral_views_only() -> None:
+    assert View.MLO.shows_pectoral_muscle
+    assert View.ML.shows_pectoral_muscle
+    assert not View.CC.shows_pectoral_muscle
+    assert not View.XCCL.shows_pectoral_muscle
