@@ -20,8 +20,8 @@ class Mammogram:
 
     def __post_init__(self) -> None:
         for name in ("image_id", "patient_id", "exam_id"):
-            if not getattr(self, name):
-                raise UserInputError(f"mammogram {self.image_id!r}: {name} is empty, expected an identifier")
+            if not getattr(self, name).strip():
+                raise UserInputError(f"image {self.image_id!r}: {name} is empty, expected an identifier")
 
     @property
     def breast_id(self) -> str:
@@ -38,17 +38,17 @@ class Breast:
     mammograms: tuple[Mammogram, ...]
 
     def __post_init__(self) -> None:
-        where = f"breast {self.exam_id}_{self.laterality}"
         if not self.mammograms:
-            raise UserInputError(f"{where}: found no image, expected one or more")
+            raise UserInputError(f"breast {self.laterality}: found no image, expected one or more")
         for mammogram in self.mammograms:
+            where = f"image {mammogram.image_id}"
             if mammogram.laterality is not self.laterality:
                 raise UserInputError(
-                    f"{where}: image {mammogram.image_id} is of side {mammogram.laterality}, "
-                    f"expected {self.laterality}; correct its laterality"
+                    f"{where}: found side {mammogram.laterality} in a breast of side {self.laterality}; "
+                    "correct its laterality"
                 )
             if mammogram.exam_id != self.exam_id:
-                raise UserInputError(f"{where}: image {mammogram.image_id} is of exam {mammogram.exam_id}")
+                raise UserInputError(f"{where}: found in a breast of another exam; correct its exam_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +62,22 @@ class Exam:
     def __post_init__(self) -> None:
         sides = [breast.laterality for breast in self.breasts]
         if not sides or len(set(sides)) != len(sides):
-            raise UserInputError(f"exam {self.exam_id}: found sides {sides}, expected left, right or both, each once")
+            found = ", ".join(sides) or "none"
+            raise UserInputError(f"{self._where}: found sides {found}; expected L, R or both, each once")
         image_counts = Counter(mammogram.image_id for mammogram in self.mammograms)
         twice = sorted(image_id for image_id, count in image_counts.items() if count > 1)
         if twice:
-            raise UserInputError(f"exam {self.exam_id}: image {twice[0]} stands in it twice; remove one")
+            raise UserInputError(f"image {twice[0]}: stands twice in one exam; remove one")
+        if any(breast.exam_id != self.exam_id for breast in self.breasts):
+            raise UserInputError(f"{self._where}: found breasts of two exams, expected one")
         patients = {mammogram.patient_id for mammogram in self.mammograms} | {self.patient_id}
         if len(patients) > 1:
-            raise UserInputError(f"exam {self.exam_id}: images of {len(patients)} patients, expected one")
+            raise UserInputError(f"{self._where}: found images of {len(patients)} patients, expected one")
+
+    @property
+    def _where(self) -> str:
+        """Names the exam by its first image: exam ids may identify a patient."""
+        return f"exam with image {self.mammograms[0].image_id}" if self.breasts else "exam"
 
     @property
     def mammograms(self) -> tuple[Mammogram, ...]:
