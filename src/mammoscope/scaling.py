@@ -1,6 +1,7 @@
 """Where the work runs: this process, or this machine's cores."""
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -20,11 +21,20 @@ def count_cores() -> int:
 def run_tasks(function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], *, n_workers: int) -> Iterator[ResultT]:
     """The results of a function over tasks, each as soon as it is there, in any order.
 
-    One worker means this process. More are processes with one thread each; function and tasks must pickle.
+    One worker means this process. More are processes with one thread each; function and tasks must pickle. What is
+    still at work is given up when the iterator is closed. An error of a task is raised here.
     """
     if n_workers <= 1:
         yield from map(function, tasks)
         return
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
         parallel = joblib.Parallel(n_jobs=n_workers, return_as="generator_unordered", pre_dispatch="2*n_jobs")
-        yield from parallel(joblib.delayed(function)(task) for task in tasks)
+    results = parallel(joblib.delayed(function)(task) for task in tasks)
+    try:
+        for result in results:  # noqa: UP028  # `yield from` would close the results before the filter below is set
+            yield result
+    finally:
+        with warnings.catch_warnings():
+            # whoever stops early knows it; joblib would warn of the unused results on stderr
+            warnings.simplefilter("ignore", UserWarning)
+            results.close()
