@@ -31,7 +31,7 @@ def index_rsna(
     """
     import polars as pl
 
-    from mammoscope.cohort.manifest import write_manifest
+    from mammoscope.cohort.manifest import manifest_hash, write_manifest
     from mammoscope.cohort.sources.rsna import read_rsna
 
     found = read_rsna(table, images, allow_missing=allow_missing)
@@ -44,5 +44,6 @@ def index_rsna(
         "breasts": breasts.height,
         "breasts_with_cancer": breasts.filter(pl.col("cancer")).height,
         "manifest": path,
+        "sha256": manifest_hash(found.manifest),
     }
     print_summary("indexed", facts, as_json=as_json)

@@ -1,5 +1,6 @@
 """The table of a cohort, a row for each mammogram: its schema, checked on reading and writing."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -36,39 +37,62 @@ ALLOWED_VALUES = {
     "density": ["A", "B", "C", "D"],
 }
 FILE_NAME = "manifest.parquet"
-_SHOWN_AT_MOST = 50
+MANIFEST_VERSION = "1"
+_VERSION_KEY = "mammoscope.manifest_version"
+_HASH_KEY = "mammoscope.manifest_sha256"
+_OLDEST_YEARS = 130
+_HIGHEST_BIRADS = 6  # ACR BI-RADS assessment categories are 0 to 6
+_PROBLEMS_SHOWN = 50
+_ROWS_SHOWN = 8
+
+
+def manifest_path(cohort: Path) -> Path:
+    """Where the manifest of a cohort lies: in its folder, or the Parquet file itself that was named."""
+    return cohort if cohort.suffix == ".parquet" and not cohort.is_dir() else cohort / FILE_NAME
 
 
 def read_manifest(cohort: Path) -> pl.DataFrame:
-    """The manifest of a cohort folder (or of the Parquet file itself), checked.
+    """The manifest of a cohort folder (or of the Parquet file itself), checked, columns in the order of the schema.
 
     Raises:
-        TableError: no manifest there, or one that breaks the schema; every problem with its row.
+        TableError: no manifest there, one of another version, one that breaks the schema (every problem with its row),
+            or one whose rows are not those that were written.
         LeakageError: a patient stands in two folds.
     """
-    path = cohort / FILE_NAME if cohort.is_dir() else cohort
+    path = manifest_path(cohort)
     if not path.is_file():
         raise TableError(f"{path}: not found, expected the manifest of a cohort; make one with `mammoscope index`")
     try:
-        manifest = pl.read_parquet(path)
-    except pl.exceptions.PolarsError as error:
+        manifest, metadata = pl.read_parquet(path), pl.read_parquet_metadata(path)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise TableError(f"{path}: not a Parquet file that can be read ({error}); index the cohort again") from error
+    _check_version(metadata, where=str(path))
     check_manifest(manifest, where=str(path))
+    manifest = manifest.select(list(SCHEMA))
+    if metadata.get(_HASH_KEY, manifest_hash(manifest)) != manifest_hash(manifest):
+        raise TableError(f"{path}: its rows are not those that were written (SHA-256 differs); index the cohort again")
     return manifest
 
 
 def write_manifest(manifest: pl.DataFrame, cohort: Path) -> Path:
-    """Write the manifest of a cohort folder, checked, whole or not at all; its path."""
-    path = cohort / FILE_NAME
+    """Write the manifest of a cohort folder (or the Parquet file itself), checked, whole or not at all; its path.
+
+    Raises:
+        TableError: the table breaks the schema.
+        LeakageError: a patient stands in two folds.
+        OSError: the system refused to write.
+    """
+    path = manifest_path(cohort)
     check_manifest(manifest, where=str(path))
+    ordered = manifest.select(list(SCHEMA))
     with replacing(path) as beside:
-        manifest.write_parquet(beside)
+        ordered.write_parquet(beside, metadata={_VERSION_KEY: MANIFEST_VERSION, _HASH_KEY: manifest_hash(ordered)})
     return path
 
 
 def manifest_hash(manifest: pl.DataFrame) -> str:
     """The SHA-256 of the rows, in their order; where the files lie is left out."""
-    return sha256_of_bytes(manifest.drop("path").write_csv().encode())
+    return sha256_of_bytes(manifest.select(name for name in SCHEMA if name != "path").write_csv().encode())
 
 
 def check_manifest(manifest: pl.DataFrame, *, where: str) -> None:
@@ -78,11 +102,17 @@ def check_manifest(manifest: pl.DataFrame, *, where: str) -> None:
         TableError: columns, types or values break the schema; all problems in one message, each with its row.
         LeakageError: a patient stands in two folds.
     """
-    problems = _column_problems(manifest)
-    if not problems:
-        problems = [*_value_problems(manifest), *_identity_problems(manifest)]
-    raise_problems(problems, where=where)
+    raise_problems(find_problems(manifest), where=where)
     check_no_leakage(manifest, where=where)
+
+
+def find_problems(manifest: pl.DataFrame) -> list[str]:
+    """What breaks the schema, a sentence each, without ids; rows are counted from 1, a header is none."""
+    problems = _column_problems(manifest)
+    if problems:
+        return problems
+    rows = manifest.with_row_index("row", offset=1)
+    return [*_value_problems(rows), *_path_problems(rows), *_identity_problems(rows)]
 
 
 def check_no_leakage(manifest: pl.DataFrame, *, where: str) -> None:
@@ -96,10 +126,12 @@ def check_no_leakage(manifest: pl.DataFrame, *, where: str) -> None:
     if split_patients.is_empty():
         return
     first = split_patients.row(0, named=True)
-    rows = manifest.with_row_index().filter(pl.col("patient_id") == first["patient_id"])["index"].to_list()
+    is_first = pl.col("patient_id") == first["patient_id"]
+    rows = manifest.with_row_index("row", offset=1).filter(is_first)["row"].to_list()
+    folds_of_first = ", ".join("none" if fold is None else str(fold) for fold in first["fold"])
     raise LeakageError(
-        f"{where}: {split_patients.height} patients stand in more than one fold, the first in folds "
-        f"{first['fold']} (rows {rows[:8]}); expected each patient in one; split again with `mammoscope split`"
+        f"{where}: patients in more than one fold: {split_patients.height}; the first stands in folds "
+        f"{folds_of_first} ({_name_rows(rows)}); expected each patient in one; split again with `mammoscope split`"
     )
 
 
@@ -111,11 +143,20 @@ def raise_problems(problems: list[str], *, where: str) -> None:
     """
     if not problems:
         return
-    shown = problems[:_SHOWN_AT_MOST]
+    shown = problems[:_PROBLEMS_SHOWN]
     if len(problems) > len(shown):
         shown.append(f"… and {len(problems) - len(shown)} more")
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     raise TableError("\n  ".join([f"{where}: {count}", *shown]))
+
+
+def _check_version(metadata: dict[str, str], *, where: str) -> None:
+    version = metadata.get(_VERSION_KEY, MANIFEST_VERSION)  # a table of another program has none and is judged as ours
+    if version != MANIFEST_VERSION:
+        raise TableError(
+            f"{where}: found manifest version {version}, expected {MANIFEST_VERSION}; "
+            "use the version of mammoscope that wrote it, or index the cohort again"
+        )
 
 
 def _column_problems(manifest: pl.DataFrame) -> list[str]:
@@ -129,35 +170,52 @@ def _column_problems(manifest: pl.DataFrame) -> list[str]:
     return problems or ([] if manifest.height else ["no rows, expected one for each mammogram"])
 
 
-def _value_problems(manifest: pl.DataFrame) -> list[str]:
-    rows = manifest.with_row_index("row")
-    problems = [
-        f"row {row}, {name}: empty, expected a value"
-        for name in NEVER_NULL
-        for row in rows.filter(pl.col(name).is_null() | (pl.col(name) == ""))["row"]
-    ]
+def _value_problems(rows: pl.DataFrame) -> Iterator[str]:
+    for name in NEVER_NULL:
+        empty = rows.filter(pl.col(name).str.strip_chars().fill_null("") == "")
+        yield from (f"row {row}, {name}: empty, expected a value" for row in empty["row"])
     for name, allowed in ALLOWED_VALUES.items():
-        bad = rows.filter(~pl.col(name).is_in(allowed)).select("row", name)
-        problems += [f"row {row}, {name}: found {value!r}, expected one of {allowed}" for row, value in bad.iter_rows()]
-    ages = rows.filter(~pl.col("age_years").is_between(0, 130)).select("row", "age_years")
-    problems += [f"row {row}, age_years: found {age}, expected 0 to 130 years" for row, age in ages.iter_rows()]
-    return problems
-
-
-def _identity_problems(manifest: pl.DataFrame) -> list[str]:
-    rows = manifest.with_row_index("row")
-    images = rows.group_by("image_id", maintain_order=True).agg("row").filter(pl.col("row").list.len() > 1)
-    problems = [f"image_id: stands in rows {row}, expected once" for _, row in images.iter_rows()]
-    exams = rows.group_by("exam_id", maintain_order=True).agg("row", pl.col("patient_id").n_unique().alias("n"))
-    problems += [
-        f"exam_id: rows {row[:8]} are one exam of {n} patients, expected one"
-        for _, row, n in exams.filter(pl.col("n") > 1).iter_rows()
-    ]
-    breasts = rows.group_by("exam_id", "laterality", maintain_order=True).agg(
-        "row", pl.col("cancer").n_unique().alias("n")
+        bad = rows.filter(~pl.col(name).is_in(["", *allowed] if name in NEVER_NULL else allowed))
+        expected = f"one of {', '.join(allowed)}"
+        yield from _found(bad, name, expected)
+    yield from _found(
+        rows.filter(~pl.col("age_years").is_between(0, _OLDEST_YEARS)), "age_years", f"0 to {_OLDEST_YEARS} years"
     )
-    problems += [
-        f"cancer: rows {row[:8]} are one breast with different outcomes, expected one outcome for a breast"
-        for _, _, row, _ in breasts.filter(pl.col("n") > 1).iter_rows()
-    ]
-    return problems
+    yield from _found(
+        rows.filter(~pl.col("birads").is_between(0, _HIGHEST_BIRADS)), "birads", f"0 to {_HIGHEST_BIRADS}"
+    )
+    yield from _found(rows.filter(pl.col("fold") < 0), "fold", "0 or more")
+
+
+def _found(bad: pl.DataFrame, name: str, expected: str) -> Iterator[str]:
+    return (
+        f"row {row}, {name}: found {value!r}, expected {expected}" for row, value in bad.select("row", name).iter_rows()
+    )
+
+
+def _path_problems(rows: pl.DataFrame) -> list[str]:
+    without = rows.filter(pl.col("path").fill_null("") == "")["row"].to_list()
+    if not without or rows["path"].null_count() == rows.height:
+        return []
+    return [f"path: empty in {_name_rows(without)}, expected one for each image, or for none (a table-only cohort)"]
+
+
+def _identity_problems(rows: pl.DataFrame) -> Iterator[str]:
+    for rows_of_image in _repeated(rows, ["image_id"], pl.len()):
+        yield f"image_id: one image in {_name_rows(rows_of_image)}, expected each once"
+    for rows_of_exam in _repeated(rows, ["exam_id"], pl.col("patient_id").n_unique()):
+        yield f"exam_id: one exam of several patients in {_name_rows(rows_of_exam)}, expected one patient"
+    for rows_of_breast in _repeated(rows, ["exam_id", "laterality"], pl.col("cancer").n_unique()):
+        yield f"cancer: one breast with different outcomes in {_name_rows(rows_of_breast)}, expected one outcome"
+
+
+def _repeated(rows: pl.DataFrame, identity: list[str], count: pl.Expr) -> list[list[int]]:
+    """The rows of each identity for which the count is above one; a missing identity is another problem."""
+    named = rows.drop_nulls(identity)
+    groups = named.group_by(identity, maintain_order=True).agg("row", count.alias("count"))
+    return groups.filter(pl.col("count") > 1)["row"].to_list()
+
+
+def _name_rows(rows: list[int]) -> str:
+    more = f" and {len(rows) - _ROWS_SHOWN} more" if len(rows) > _ROWS_SHOWN else ""
+    return f"row{'s' if len(rows) > 1 else ''} {', '.join(str(row) for row in rows[:_ROWS_SHOWN])}{more}"

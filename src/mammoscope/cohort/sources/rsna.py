@@ -3,12 +3,15 @@
 Images lie at `<patient_id>/<image_id>.dcm` (or `.png`). The label belongs to the breast; every patient has one exam.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from mammoscope.cohort.manifest import SCHEMA, check_manifest, raise_problems
+from mammoscope.anatomy import parse_laterality, parse_view
+from mammoscope.cohort.manifest import SCHEMA, find_problems, raise_problems
+from mammoscope.cohort.sources.csv_table import read_csv_table
 from mammoscope.errors import TableError, UserInputError
 
 SOURCE = "rsna"
@@ -46,13 +49,14 @@ def read_rsna_table(table: Path, *, with_outcomes: bool) -> pl.DataFrame:
         TableError: the file cannot be read, lacks a column, or holds a bad value.
     """
     required = (*_IDENTITY, *_OUTCOME) if with_outcomes else _IDENTITY
-    raw = _read_csv(table)
-    raise_problems(
-        [f"column {name}: missing, expected as in the competition's table" for name in required if name not in raw],
-        where=str(table),
-    )
-    manifest = _to_manifest(raw, table)
-    check_manifest(manifest, where=str(table))
+    raw = read_csv_table(table)
+    missing = ", ".join(name for name in required if name not in raw)
+    if missing:
+        raise TableError(
+            f"{table}: columns missing: {missing}; found {', '.join(raw.columns)}; give the competition's own table"
+        )
+    manifest, problems = _to_manifest(raw)
+    raise_problems([*problems, *find_problems(manifest)], where=str(table))
     return manifest
 
 
@@ -60,15 +64,12 @@ def find_images(manifest: pl.DataFrame, images: Path, *, allow_missing: bool) ->
     """The manifest with the path of every image, `images/<patient_id>/<image_id>.dcm` or `.png`.
 
     Raises:
-        UserInputError: the folder holds none of the images, or lacks some and `allow_missing` is false.
+        UserInputError: the folder holds none of the images, or lacks some and `allow_missing` is false, or holds two
+            files for one image.
     """
     if not images.is_dir():
         raise UserInputError(f"{images}: no such folder, expected <patient_id>/<image_id>.dcm or .png below it")
-    path_by_image = {
-        (path.parent.name, path.stem): str(path.resolve())
-        for path in sorted(images.glob("*/*"))
-        if path.suffix.lower() in _IMAGE_SUFFIXES
-    }
+    path_by_image = _index_files(images.resolve())
     keys = zip(manifest["patient_id"], manifest["image_id"], strict=True)
     paths = pl.Series("path", [path_by_image.get(key) for key in keys], dtype=pl.String)
     located = manifest.with_columns(paths)
@@ -76,6 +77,19 @@ def find_images(manifest: pl.DataFrame, images: Path, *, allow_missing: bool) ->
     missing = tuple(located.filter(pl.col("path").is_null())["image_id"])
     _check_found(images, n_found=found.height, missing=missing, allow_missing=allow_missing)
     return RsnaCohort(found, missing)
+
+
+def _index_files(images: Path) -> dict[tuple[str, str], str]:
+    path_by_image: dict[tuple[str, str], str] = {}
+    for path in sorted(images.glob("*/*")):
+        key = (path.parent.name, path.stem)
+        if path.suffix.lower() not in _IMAGE_SUFFIXES:
+            continue
+        if key in path_by_image:
+            other = Path(path_by_image[key]).name
+            raise UserInputError(f"{images}: found {other} and {path.name}, expected one file for an image; remove one")
+        path_by_image[key] = str(path)
+    return path_by_image
 
 
 def _check_found(images: Path, *, n_found: int, missing: tuple[str, ...], allow_missing: bool) -> None:
@@ -92,47 +106,49 @@ def _check_found(images: Path, *, n_found: int, missing: tuple[str, ...], allow_
         )
 
 
-def _read_csv(table: Path) -> pl.DataFrame:
-    if not table.is_file():
-        raise TableError(f"{table}: no such file, expected the competition's train.csv or test.csv")
-    try:
-        return pl.read_csv(table, infer_schema=False)
-    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
-        raise TableError(f"{table}: cannot be read as CSV ({error})") from error
-
-
-def _to_manifest(raw: pl.DataFrame, table: Path) -> pl.DataFrame:
-    present = raw.with_columns(pl.lit(None, pl.String).alias(name) for name in _OUTCOME if name not in raw)
-    text = present.with_columns(pl.col(pl.String).str.strip_chars().replace("", None))
+def _to_manifest(raw: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    """The manifest, and a sentence for each value that cannot be taken; such a value is null in it."""
+    text = raw.with_columns(pl.lit(None, pl.String).alias(name) for name in _OUTCOME if name not in raw)
     problems: list[str] = []
     columns = {
         "image_id": text["image_id"],
         "patient_id": text["patient_id"],
         "exam_id": text["patient_id"],
-        "laterality": text["laterality"],
-        "view": text["view"],
+        "laterality": _parsed(text["laterality"], parse_laterality),
+        "view": _parsed(text["view"], parse_view),
         "cancer": _flags(text["cancer"], problems),
-        "age_years": _numbers(text["age"], problems).cast(pl.Float64),
+        "age_years": _numbers(text["age"], problems),
         "density": text["density"],
-        "birads": _numbers(text["BIRADS"], problems).cast(pl.Int64),
+        "birads": _whole_numbers(text["BIRADS"], problems),
         "implant": _flags(text["implant"], problems),
         "biopsy": _flags(text["biopsy"], problems),
         "invasive": _flags(text["invasive"], problems),
         "difficult_negative": _flags(text["difficult_negative_case"], problems),
         "site": text["site_id"],
         "machine": text["machine_id"],
+        "source": pl.Series([SOURCE] * raw.height, dtype=pl.String),
     }
-    raise_problems(problems, where=str(table))
     nothing = {name: pl.Series([None] * raw.height, dtype=dtype) for name, dtype in SCHEMA.items()}
-    everything = nothing | columns | {"source": pl.Series([SOURCE] * raw.height, dtype=pl.String)}
-    return pl.DataFrame({name: everything[name] for name in SCHEMA})
+    everything = nothing | columns
+    return pl.DataFrame({name: everything[name] for name in SCHEMA}), problems
+
+
+def _parsed(column: pl.Series, parse: Callable[[str], str]) -> pl.Series:
+    """The column in our spelling; what is unknown stays as it is and is found with the other problems."""
+    code_by_text: dict[str | None, str | None] = {}
+    for text in column.unique():
+        try:
+            code_by_text[text] = None if text is None else str(parse(text))
+        except UserInputError:
+            code_by_text[text] = text
+    return pl.Series([code_by_text[text] for text in column], dtype=pl.String)
 
 
 def _flags(column: pl.Series, problems: list[str]) -> pl.Series:
     flag_by_text = {"0": False, "1": True, "False": False, "True": True}
     problems += [
         f"row {row}, {column.name}: found {text!r}, expected 0 or 1"
-        for row, text in enumerate(column)
+        for row, text in enumerate(column, start=1)
         if text is not None and text not in flag_by_text
     ]
     return pl.Series([flag_by_text.get(text) for text in column], dtype=pl.Boolean)
@@ -140,6 +156,16 @@ def _flags(column: pl.Series, problems: list[str]) -> pl.Series:
 
 def _numbers(column: pl.Series, problems: list[str]) -> pl.Series:
     numbers = column.cast(pl.Float64, strict=False)
-    bad = column.is_not_null() & (numbers.is_null() | ~numbers.is_finite().fill_null(value=False))
-    problems += [f"row {row}, {column.name}: found {column[row]!r}, expected a number" for row in bad.arg_true()]
-    return numbers
+    bad = column.is_not_null() & ~numbers.is_finite().fill_null(value=False)
+    problems += [f"row {row + 1}, {column.name}: found {column[row]!r}, expected a number" for row in bad.arg_true()]
+    return numbers.set(bad, None)
+
+
+def _whole_numbers(column: pl.Series, problems: list[str]) -> pl.Series:
+    numbers = _numbers(column, problems)
+    whole = numbers.cast(pl.Int64, strict=False)
+    bad = numbers.is_not_null() & (whole.cast(pl.Float64) != numbers).fill_null(value=True)
+    problems += [
+        f"row {row + 1}, {column.name}: found {column[row]!r}, expected a whole number" for row in bad.arg_true()
+    ]
+    return whole.set(bad, None)

@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from mammoscope.cohort.sources.csv_table import read_csv_table
+from mammoscope.errors import TableError
+
+EXPECTED = pl.DataFrame({"a": ["1", None], "b": ["x", "ü, y"]})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        'a,b\n1,x\n,"ü, y"\n',
+        '\ufeffa,b\n1,x\n,"ü, y"\n',
+        'a,b\r\n1,x\r\n,"ü, y"\r\n',
+        'a,b\r1,x\r,"ü, y"',
+        ' a , b \n 1 ,x\n  ,"ü, y "\n\n',
+    ],
+    ids=["plain", "byte order mark", "Windows", "old Mac, no last line end", "spaces and empty lines"],
+)
+def test_a_table_is_read_the_same_however_it_was_saved(tmp_path: Path, content: str) -> None:
+    (tmp_path / "t.csv").write_bytes(content.encode())
+    assert read_csv_table(tmp_path / "t.csv").equals(EXPECTED)
+
+
+def test_a_header_without_rows_has_columns_of_text(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n")
+    assert read_csv_table(tmp_path / "t.csv").schema == {"a": pl.String, "b": pl.String}
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "empty, expected a CSV table with the names of its columns first"),
+        (b"\n\n", "empty, expected a CSV table"),
+        (b"\xff\xfea\x00,\x00b\x00", r"not UTF-8 text \(byte 0\), expected a CSV table"),
+        (b"a,b\n1,\xe4\n", r"not UTF-8 text \(byte 6\)"),
+        (b'a,b\n1,"x\n', "cannot be read as CSV .*; write the table anew"),
+        (b"a,b\n1,2\n3\n", "row 2: found 1 values, expected 2; is the file cut off"),
+        (b"a,b\n1,2,3\n", "row 1: found 3 values, expected 2"),
+        (b"a,b,a\n1,2,3\n", "column a: stands in the header 2 times, expected once"),
+        (b"a,,\n1,2,3\n", "header: found 2 columns without a name"),
+        (b"a;b\n1;2\n", "header: separated by semicolons, expected commas"),
+        (b"a\tb\n1\t2\n", "header: separated by tabs, expected commas"),
+    ],
+)
+def test_a_file_that_a_lenient_reader_would_mend_is_refused(tmp_path: Path, content: bytes, sentence: str) -> None:
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(TableError, match=sentence):
+        read_csv_table(tmp_path / "t.csv")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match=r"t\.csv: no such file, expected a CSV table; check the path"):
+        read_csv_table(tmp_path / "t.csv")

@@ -1,0 +1,185 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mammoscope.cohort.sources.rsna import find_images, read_rsna, read_rsna_table
+from mammoscope.errors import TableError, UserInputError
+
+HEADER = (
+    "site_id,patient_id,image_id,laterality,view,age,cancer,biopsy,invasive,BIRADS,implant,density,machine_id,"
+    "difficult_negative_case"
+)
+ROWS = [
+    "2,11,101,L,CC,61.0,1,1,1,0.0,0,B,29,False",
+    "2,11,102,L,MLO,61.0,1,1,1,0.0,0,B,29,False",
+    "2,11,103,R,CC,61.0,0,0,0,,0,B,29,True",
+    "1,12,104,R,MLO,,0,0,0,1,1,,49,False",
+]
+WriteTable = Callable[..., Path]
+
+
+@pytest.fixture
+def write_table(tmp_path: Path) -> WriteTable:
+    def write(*rows: str, header: str = HEADER) -> Path:
+        path = tmp_path / "train.csv"
+        path.write_text("\n".join([header, *rows]) + "\n")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    for name in ("11/101.dcm", "11/102.png", "11/103.DCM", "12/104.dcm", "12/notes.txt"):
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    return tmp_path / "images"
+
+
+def change(row: int, column: str, text: str) -> list[str]:
+    """The rows with another text in a row, counted from 1."""
+    values = [line.split(",") for line in ROWS]
+    values[row - 1][HEADER.split(",").index(column)] = text
+    return [",".join(line) for line in values]
+
+
+def test_the_table_becomes_a_manifest(write_table: WriteTable) -> None:
+    manifest = read_rsna(write_table(*ROWS), None, allow_missing=False).manifest
+    assert manifest.row(2, named=True) == {
+        "image_id": "103",
+        "patient_id": "11",
+        "exam_id": "11",
+        "laterality": "R",
+        "view": "CC",
+        "source": "rsna",
+        "path": None,
+        "cancer": False,
+        "age_years": 61.0,
+        "density": "B",
+        "birads": None,
+        "implant": False,
+        "biopsy": False,
+        "invasive": False,
+        "difficult_negative": True,
+        "site": "2",
+        "machine": "29",
+        "manufacturer": None,
+        "fold": None,
+    }
+    assert manifest["birads"].to_list() == [0, 0, None, 1]
+    assert manifest["age_years"].to_list() == [61.0, 61.0, 61.0, None]
+
+
+def test_sides_and_views_are_read_in_any_spelling(write_table: WriteTable) -> None:
+    manifest = read_rsna_table(write_table("1,1,1,left,cranio-caudal,,,,,,,,,"), with_outcomes=True)
+    assert manifest.select("laterality", "view").row(0) == ("L", "CC")
+
+
+def test_a_test_table_has_no_outcomes(write_table: WriteTable) -> None:
+    header = "site_id,patient_id,image_id,laterality,view,age,implant,machine_id,prediction_id"
+    table = write_table("2,11,101,L,CC,61,0,29,11_L", header=header)
+    assert read_rsna_table(table, with_outcomes=False)["cancer"].to_list() == [None]
+    with pytest.raises(TableError, match="columns missing: cancer, biopsy, invasive, BIRADS, density, difficult_neg"):
+        read_rsna_table(table, with_outcomes=True)
+
+
+def test_all_missing_columns_are_named_and_those_that_were_found(write_table: WriteTable) -> None:
+    sentence = "columns missing: image_id, .*, difficult_negative_case; found patient_id, age; give the competition's"
+    with pytest.raises(TableError, match=sentence):
+        read_rsna_table(write_table("1,2", header="patient_id,age"), with_outcomes=True)
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "text", "sentence"),
+    [
+        (1, "view", "AP", "row 1, view: found 'AP', expected one of CC, MLO"),
+        (4, "laterality", "B", "row 4, laterality: found 'B', expected one of L, R"),
+        (3, "laterality", "", "row 3, laterality: empty, expected a value"),
+        (2, "cancer", "2", "row 2, cancer: found '2', expected 0 or 1"),
+        (2, "implant", "yes", "row 2, implant: found 'yes', expected 0 or 1"),
+        (1, "difficult_negative_case", "maybe", "row 1, difficult_negative_case: found 'maybe', expected 0 or 1"),
+        (1, "age", "old", "row 1, age: found 'old', expected a number"),
+        (1, "age", "nan", "row 1, age: found 'nan', expected a number"),
+        (1, "age", "inf", "row 1, age: found 'inf', expected a number"),
+        (1, "age", "-3", r"row 1, age_years: found -3\.0, expected 0 to 130 years"),
+        (4, "BIRADS", "1.5", "row 4, BIRADS: found '1.5', expected a whole number"),
+        (4, "BIRADS", "1e30", r"row 4, BIRADS: found '1e30', expected a whole number"),
+        (4, "BIRADS", "9", "row 4, birads: found 9, expected 0 to 6"),
+        (1, "density", "E", "row 1, density: found 'E', expected one of A, B, C, D"),
+        (4, "image_id", "101", "image_id: one image in rows 1, 4, expected each once"),
+        (1, "cancer", "0", "cancer: one breast with different outcomes in rows 1, 2"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_row(
+    write_table: WriteTable, row: int, column: str, text: str, sentence: str
+) -> None:
+    with pytest.raises(TableError, match=sentence):
+        read_rsna_table(write_table(*change(row, column, text)), with_outcomes=True)
+
+
+def test_problems_of_every_kind_come_together(write_table: WriteTable) -> None:
+    rows = [
+        change(1, "cancer", "x")[0],
+        change(2, "view", "AP")[1],
+        change(3, "age", "200")[2],
+        change(4, "age", "?")[3],
+    ]
+    with pytest.raises(TableError) as caught:
+        read_rsna_table(write_table(*rows), with_outcomes=True)
+    for sentence in ("row 1, cancer", "row 2, view", "row 3, age_years", "row 4, age"):
+        assert sentence in str(caught.value)
+
+
+def test_a_table_without_rows_is_refused(write_table: WriteTable) -> None:
+    with pytest.raises(TableError, match="no rows, expected one for each mammogram"):
+        read_rsna_table(write_table(), with_outcomes=True)
+
+
+def test_dicom_and_png_files_are_found(write_table: WriteTable, images: Path) -> None:
+    cohort = read_rsna(write_table(*ROWS), images, allow_missing=False)
+    found = [Path(path).relative_to(images.resolve()).as_posix() for path in cohort.manifest["path"]]
+    assert found == ["11/101.dcm", "11/102.png", "11/103.DCM", "12/104.dcm"]
+    assert cohort.missing_image_ids == ()
+
+
+def test_missing_images_are_counted_and_named(write_table: WriteTable, images: Path) -> None:
+    (images / "11/102.png").unlink()
+    (images / "12/104.dcm").rename(images / "11/104.dcm")  # in the folder of another patient
+    table = write_table(*ROWS)
+    sentence = r"2 images of the table are missing \(102, 104\), 2 were found; .* --allow-missing"
+    with pytest.raises(UserInputError, match=sentence):
+        read_rsna(table, images, allow_missing=False)
+    cohort = read_rsna(table, images, allow_missing=True)
+    assert cohort.missing_image_ids == ("102", "104")
+    assert cohort.manifest["image_id"].to_list() == ["101", "103"]
+
+
+def test_of_many_missing_images_five_are_named(write_table: WriteTable, images: Path) -> None:
+    rows = [f"1,11,{number},L,CC,,,,,,,,," for number in range(200, 206)]
+    with pytest.raises(UserInputError, match=r"6 images .* \(200, 201, 202, 203, 204, …\), 1 were found"):
+        read_rsna(write_table("1,11,101,L,MLO,,,,,,,,,", *rows), images, allow_missing=False)
+
+
+@pytest.mark.parametrize("allow_missing", [False, True])
+def test_a_folder_with_none_of_the_images_is_refused(
+    write_table: WriteTable, tmp_path: Path, *, allow_missing: bool
+) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserInputError, match="empty: found none of the table's 4 images, expected <patient_id>/"):
+        read_rsna(write_table(*ROWS), tmp_path / "empty", allow_missing=allow_missing)
+
+
+def test_a_folder_that_is_not_there_is_refused(write_table: WriteTable, tmp_path: Path) -> None:
+    manifest = read_rsna_table(write_table(*ROWS), with_outcomes=True)
+    with pytest.raises(UserInputError, match="none: no such folder, expected <patient_id>/<image_id>"):
+        find_images(manifest, tmp_path / "none", allow_missing=False)
+
+
+def test_two_files_for_one_image_are_refused(write_table: WriteTable, images: Path) -> None:
+    (images / "11/101.png").write_bytes(b"")
+    with pytest.raises(
+        UserInputError, match=r"found 101\.dcm and 101\.png, expected one file for an image; remove one"
+    ):
+        read_rsna(write_table(*ROWS), images, allow_missing=False)
