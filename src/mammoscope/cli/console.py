@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -55,13 +56,19 @@ def progress_bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def print_summary(title: str, facts: Mapping[str, object], *, as_json: bool) -> None:
-    """What was done, refused and written: aligned lines, or one JSON object."""
+    """What was done, refused and written: aligned lines, or one JSON object (without NaN)."""
     if as_json:
-        sys.stdout.write(json.dumps(facts, default=str, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(facts, default=_path_to_json, ensure_ascii=False, allow_nan=False) + "\n")
         return
     width = max((len(key) for key in facts), default=0)
     lines = [title, *(f"  {key.replace('_', ' '):<{width}}  {value}" for key, value in facts.items())]
     sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _path_to_json(value: object) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"a summary holds a {type(value).__name__}, expected text, numbers, lists and paths")
 
 
 def warn(sentence: str) -> None:

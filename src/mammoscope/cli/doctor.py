@@ -5,7 +5,6 @@ import platform
 import shutil
 import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +15,8 @@ from mammoscope.cli.console import JsonOption, print_summary
 _PYTHONS = ((3, 11), (3, 13))
 _WANTED_FREE_GIB = 5
 _GIB = 2**30
+_OPENJPEG_WITH_HTJ2K = (2, 5)  # its release notes: "support for HTJ2K"
+_REINSTALL = "install the packages anew: make setup"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ def doctor(
     ]
     missing = [finding for finding in findings if finding.fix]
     if as_json:
-        print_summary("", {finding.name: {"found": finding.found, "fix": finding.fix} for finding in findings}, as_json=True)
+        facts = {finding.name: {"found": finding.found, "fix": finding.fix} for finding in findings}
+        print_summary("", facts, as_json=True)
     else:
         _print(findings, n_missing=len(missing))
     raise typer.Exit(1 if missing else 0)
@@ -70,39 +72,47 @@ def _python() -> Finding:
 
 
 def _packages() -> list[Finding]:
+    from importlib.metadata import PackageNotFoundError, version
+
     findings = []
     for name in ("torch", "timm", "lightning", "pydicom", "imagecodecs", "polars", "opencv-python-headless"):
         try:
             findings.append(Finding(name, version(name)))
         except PackageNotFoundError:
-            findings.append(Finding(name, "not installed", "make setup"))
+            findings.append(Finding(name, "not installed", _REINSTALL))
     return findings
 
 
 def _device() -> Finding:
-    import torch
+    try:
+        import torch
 
+        from mammoscope.learning.scoring import autocast_type
+    except (ImportError, OSError) as error:  # OSError: a library of torch that the system cannot load
+        return Finding("device", f"unknown: {error}", _REINSTALL)
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name()
         return Finding("device", f"GPU {name}, {torch.cuda.get_device_properties(0).total_memory / _GIB:.0f} GiB")
-    from mammoscope.learning.scoring import autocast_type
-
     half = "computes in bf16" if autocast_type("auto", torch.device("cpu")) else "computes in f32 (has no fast bf16)"
     return Finding("device", f"CPU, {half}; no GPU that torch can use")
 
 
 def _codecs() -> list[Finding]:
-    import imagecodecs
-    from PIL import features
-
+    try:
+        import imagecodecs
+        from PIL import features
+    except (ImportError, OSError) as error:
+        return [Finding("codecs", f"unknown: {error}", _REINSTALL)]
+    openjpeg = features.version_codec("jpg_2000") or "0.0"
+    reads_htj2k = tuple(int(part) for part in openjpeg.split(".")[:2]) >= _OPENJPEG_WITH_HTJ2K
     has = {
         "JPEG 2000": features.check_codec("jpg_2000"),
-        "JPEG lossless": imagecodecs.LJPEG.available or imagecodecs.JPEGSOF3.available,
+        "HTJ2K": reads_htj2k,
+        "JPEG, also lossless": imagecodecs.JPEG.available,
         "JPEG-LS": imagecodecs.JPEGLS.available,
-        "HTJ2K": imagecodecs.HTJ2K.available if hasattr(imagecodecs, "HTJ2K") else imagecodecs.JPEG2K.available,
     }
     return [
-        Finding(name, "decoder found" if there else "no decoder", None if there else "install pillow and imagecodecs anew: make setup")
+        Finding(name, "decoder found") if there else Finding(name, "no decoder", _REINSTALL)
         for name, there in has.items()
     ]
 
@@ -122,6 +132,8 @@ def _memory() -> Finding:
 
 
 def _disk(folder: Path) -> Finding:
+    if not folder.exists():
+        return Finding("disk", f"no folder {folder}", "make it, or look elsewhere with --folder")
     free_gib = shutil.disk_usage(folder).free / _GIB
     fix = None if free_gib >= _WANTED_FREE_GIB else f"free {_WANTED_FREE_GIB} GiB, or look elsewhere with --folder"
     return Finding("disk", f"{free_gib:.1f} GiB free at {folder.resolve()}", fix)
