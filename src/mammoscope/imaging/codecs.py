@@ -16,6 +16,7 @@ from pydicom.config import IGNORE
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 
+from mammoscope.errors import ImageRefusedError
 from mammoscope.imaging.header import (
     Header,
     is_picture,
@@ -159,7 +160,7 @@ def open_picture(content: bytes, header: Header, *, name: str) -> EncodedPicture
     return EncodedPicture(header, name, 0, "imagecodecs", lambda _: _restore_sign(decode(frame), header))
 
 
-def refuse_size(name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> Exception:
+def refuse_size(name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> ImageRefusedError:
     """The error for pixel data of another size than the header announces."""
     return refusal(
         Verdict.SIZE_MISMATCH,
@@ -170,7 +171,7 @@ def refuse_size(name: str, found: tuple[int, ...], expected: tuple[int, ...]) ->
     )
 
 
-def refuse_colour(name: str, found: str) -> Exception:
+def refuse_colour(name: str, found: str) -> ImageRefusedError:
     """The error for a picture in colour."""
     return refusal(
         Verdict.COLOUR,

@@ -18,7 +18,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 
 from mammoscope.anatomy import Laterality, View, parse_laterality, parse_view, parse_view_code
-from mammoscope.errors import UserInputError
+from mammoscope.errors import ImageRefusedError, UserInputError
 from mammoscope.imaging.verdict import Verdict, refusal
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -143,7 +143,7 @@ def judging_elements(name: str) -> Iterator[None]:
         ) from error
 
 
-def refuse_truncated(name: str, found: str) -> Exception:
+def refuse_truncated(name: str, found: str) -> ImageRefusedError:
     """The error for a file that is not whole."""
     return refusal(
         Verdict.TRUNCATED, name, found=found, expected="a whole file", advice="copy it again from where it came"
@@ -194,7 +194,7 @@ def _parse_elements(dataset: Dataset, name: str) -> Header:
     )
 
 
-def refuse_without_pixels(name: str) -> Exception:
+def refuse_without_pixels(name: str) -> ImageRefusedError:
     """The error for a DICOM object that is no image, such as a report."""
     return refusal(
         Verdict.NO_PIXEL_DATA,
@@ -238,7 +238,7 @@ class _ElementReader:
         except (TypeError, ValueError) as error:
             raise self._refuse(keyword, "a value that cannot be read", error) from error
 
-    def _refuse(self, keyword: str, found: str, error: Exception | None) -> Exception:
+    def _refuse(self, keyword: str, found: str, error: Exception | None) -> ImageRefusedError:
         detail = f" ({error})" if isinstance(error, TypeError | ValueError) else ""
         return refusal(
             Verdict.UNDECODABLE,

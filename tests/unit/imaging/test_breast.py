@@ -63,6 +63,12 @@ def test_a_frame_is_left_out() -> None:
     assert place.box.right < 160
 
 
+def test_thin_tissue_along_the_wall_belongs_to_the_breast() -> None:
+    picture = _draw()
+    picture[20:100, :6] = 0.4
+    assert abs(find_breast(picture, (320, 256), margin=0).box.top - 20) <= 4
+
+
 @pytest.mark.parametrize("level", [0.0, 0.7])
 def test_without_a_breast_the_box_is_the_whole_picture(level: float) -> None:
     place = find_breast(np.full((320, 256), level, dtype=np.float32), (3200, 2560), margin=0.02)

@@ -1,3 +1,4 @@
+import io
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from pydicom import uid
 from pydicom.encaps import encapsulate
 
 from mammoscope.errors import ImageRefusedError
-from mammoscope.imaging.codecs import Decoded, check_announced, open_picture
+from mammoscope.imaging.codecs import Decoded, _LevelImageFile, check_announced, open_picture
 from mammoscope.imaging.header import Header, read_header
 
 MakeDicom = Callable[..., bytes]
@@ -243,3 +244,10 @@ def test_a_code_stream_of_several_components_is_refused(make_dicom: MakeDicom) -
     stream = _encode_jpeg_2000(np.zeros((96, 80, 3), dtype=np.uint8))
     content = make_dicom(syntax=uid.JPEG2000Lossless, PixelData=encapsulate([stream]))
     assert _refuse(content, "a code stream of 3 components") == "colour"
+
+
+def test_another_pillow_than_expected_is_told(breast: NDArray[np.uint16]) -> None:
+    picture = _LevelImageFile(io.BytesIO(_encode_jpeg_2000(breast)))
+    picture.tile = [type(picture.tile[0])("jpeg2k", (0, 0, 80, 96), 0, "raw")]
+    with pytest.raises(TypeError, match="found decoder arguments 'raw'"):
+        picture.shrink_to_level(1)

@@ -72,6 +72,7 @@ def test_a_large_jpeg_2000_is_decoded_at_a_lower_level(make_dicom: MakeDicom, br
     whole = prepare_image(make_dicom(large), settings, name="1")
     # the breast's box is about 1250 x 920: 7 times the columns of the canvas, so 4 times fewer still fill it
     assert (reduced.record.level, reduced.record.decoder) == (2, "pillow")
+    assert all(edge % 4 == 0 for edge in reduced.record.placement.box)  # whole pixels of level 2
     difference = reduced.pixels.astype(float) - whole.pixels
     assert np.abs(difference).mean() < 0.005 * 65535  # the boxes differ by up to 4 px of 1250
 

@@ -160,6 +160,22 @@ def test_other_images_in_a_shard_are_noticed(jobs: list[PrepareJob], tmp_path: P
     assert _read_all(tmp_path / "store") == _read_all(tmp_path / "undisturbed")
 
 
+def test_a_half_written_change_is_no_trap_on_the_way_back(
+    jobs: list[PrepareJob], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    _prepare(jobs[:4], tmp_path / "store")
+    before = _read_all(tmp_path / "store")
+    with monkeypatch.context() as patch:
+        patch.setattr(pl.DataFrame, "write_parquet", fail)  # so that the pictures are there, and their table is not
+        with pytest.raises(OSError, match="No space left on device"):
+            _prepare([jobs[4], *jobs[1:4]], tmp_path / "store")
+    assert _prepare(jobs[:4], tmp_path / "store").n_resumed == 0
+    assert _read_all(tmp_path / "store") == before
+
+
 def test_a_shorter_cohort_leaves_nothing_behind(jobs: list[PrepareJob], tmp_path: Path) -> None:
     _prepare(jobs, tmp_path / "store")
     assert _prepare(jobs[:4], tmp_path / "store").n_resumed == 4
