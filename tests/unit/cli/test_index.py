@@ -1,0 +1,109 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mammoscope.cohort.manifest import manifest_hash, read_manifest
+
+CliRun = Callable[..., tuple[int, str, str]]
+HEADER = (
+    "site_id,patient_id,image_id,laterality,view,age,cancer,biopsy,invasive,BIRADS,implant,density,machine_id,"
+    "difficult_negative_case"
+)
+ROWS = (
+    "2,7711,101,L,CC,61.0,1,1,1,0.0,0,B,29,False",
+    "2,7711,102,R,CC,61.0,0,0,0,,0,B,29,False",
+    "1,7712,103,R,MLO,,0,0,0,1,1,,49,False",
+)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    (tmp_path / "train.csv").write_text("\n".join([HEADER, *ROWS]) + "\n")
+    return tmp_path / "train.csv"
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    for name in ("7711/101.dcm", "7711/102.dcm"):
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / name).write_bytes(b"")
+    return tmp_path / "images"
+
+
+def test_a_table_alone_becomes_a_table_only_cohort(run_cli: CliRun, table: Path, tmp_path: Path) -> None:
+    code, out, err = run_cli("index", "rsna", "--table", table, "-o", tmp_path / "cohort", "--json")
+    assert (code, err) == (0, "")
+    manifest = read_manifest(tmp_path / "cohort")
+    assert manifest["path"].null_count() == 3
+    assert json.loads(out) == {
+        "images": 3,
+        "images_missing": 0,
+        "patients": 2,
+        "breasts": 3,
+        "breasts_with_cancer": 1,
+        "manifest": str(tmp_path / "cohort" / "manifest.parquet"),
+        "sha256": manifest_hash(manifest),
+    }
+
+
+def test_missing_images_are_left_out_when_that_is_allowed(
+    run_cli: CliRun, table: Path, images: Path, tmp_path: Path
+) -> None:
+    arguments = ("index", "rsna", "--table", table, "--images", images, "-o", tmp_path / "cohort")
+    code, out, err = run_cli(*arguments)
+    assert (code, out) == (2, "")
+    assert "1 images of the table are missing (103), 2 were found" in err
+    assert not (tmp_path / "cohort").exists()
+    code, out, _ = run_cli(*arguments, "--allow-missing")
+    assert code == 0
+    assert "images missing       1" in out
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (bytes(range(256)), "not UTF-8 text (byte 128), expected a CSV table"),
+        (b"", "empty, expected a CSV table"),
+        (f"{HEADER}\n{ROWS[0]}\n{ROWS[1][:20]}".encode(), "row 2: found 6 values, expected 14"),
+        (f"{HEADER},age\n{ROWS[0]},3\n".encode(), "column age: stands in the header 2 times, expected once"),
+        (f"{HEADER}\n".encode(), "no rows, expected one for each mammogram"),
+    ],
+    ids=["binary", "empty", "ragged", "column twice", "no rows"],
+)
+def test_a_table_that_cannot_be_read_is_one_message_without_traceback(
+    run_cli: CliRun, tmp_path: Path, content: bytes, sentence: str
+) -> None:
+    (tmp_path / "train.csv").write_bytes(content)
+    code, out, err = run_cli("index", "rsna", "--table", tmp_path / "train.csv", "-o", tmp_path / "cohort")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {tmp_path / 'train.csv'}: ")
+    assert sentence in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("prefix", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_table_saved_on_windows_is_the_same(run_cli: CliRun, tmp_path: Path, prefix: str, end: str) -> None:
+    (tmp_path / "train.csv").write_bytes((prefix + end.join([HEADER, *ROWS]) + end).encode())
+    assert run_cli("index", "rsna", "--table", tmp_path / "train.csv", "-o", tmp_path / "cohort")[0] == 0
+    assert read_manifest(tmp_path / "cohort")["difficult_negative"].to_list() == [False] * 3
+
+
+def test_a_cohort_folder_that_is_a_file_is_refused(run_cli: CliRun, table: Path) -> None:
+    before = table.read_bytes()
+    code, _, err = run_cli("index", "rsna", "--table", table, "-o", table)
+    assert code == 2
+    assert err.startswith(f"error: {table}")
+    assert table.read_bytes() == before
+
+
+def test_nothing_that_is_printed_names_a_patient(run_cli: CliRun, table: Path, images: Path, tmp_path: Path) -> None:
+    arguments = ("index", "rsna", "--table", table, "-o", tmp_path / "cohort")
+    table.write_text(table.read_text() + "2,7711,104,L,MLO,61.0,0,1,1,0.0,0,B,29,False\n")
+    conflict = run_cli(*arguments)
+    table.write_text("\n".join([HEADER, *ROWS]) + "\n")
+    printed = [conflict, run_cli(*arguments, "--images", images), run_cli(*arguments)]
+    assert [code for code, _, _ in printed] == [2, 2, 0]
+    assert not any("771" in out + err for _, out, err in printed)
