@@ -106,9 +106,8 @@ def assign_patients(settings: CohortSettings) -> tuple[Assignment, ...]:
     subsets: tuple[tuple[Subset, int], ...] = (("train", settings.patients), ("held_out", settings.held_out))
     for subset, n_patients in subsets:
         n_cases = round(settings.prevalence * n_patients)
-        # cases and controls are dealt out in turns, so that neither machine nor site gives the outcome away
-        dealt = [(machines[position % len(machines)], True) for position in range(n_cases)]
-        dealt += [(machines[position % len(machines)], False) for position in range(n_patients - n_cases)]
+        # dealt out in turns, cases first, so that neither machine nor site gives the outcome away
+        dealt = [(machines[position % len(machines)], position < n_cases) for position in range(n_patients)]
         for index in rng.permutation(n_patients):
             machine, is_case = dealt[int(index)]
             assignments.append(Assignment(1 + len(assignments), subset, machine, is_case))

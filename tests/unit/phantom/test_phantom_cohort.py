@@ -162,6 +162,11 @@ def test_neither_machine_nor_site_gives_the_outcome_away() -> None:
     assert set(n_cases_by_machine.values()) == {6}
 
 
+def test_four_patients_come_from_four_machines() -> None:
+    assignments = assign_patients(CohortSettings(patients=4, prevalence=0.5, seed=9))
+    assert {assignment.machine.machine_id for assignment in assignments} == {21, 29, 49, 93}
+
+
 def test_the_number_of_a_patient_does_not_give_the_outcome_away() -> None:
     assignments = assign_patients(CohortSettings(patients=200, prevalence=0.5, seed=9))
     first_half = sum(assignment.is_case for assignment in assignments[:100])
