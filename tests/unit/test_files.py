@@ -47,6 +47,15 @@ def test_writing_that_is_stopped_keeps_what_was_there(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["a.json"]
 
 
+def test_whoever_reads_while_a_file_is_replaced_reads_the_old_one_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with path.open() as reader:
+        write_text(path, "new")
+        assert reader.read() == "old"
+    assert path.read_text() == "new"
+
+
 @pytest.mark.parametrize("write", [pl.DataFrame.write_parquet, pl.DataFrame.write_csv])
 def test_a_limit_of_the_system_is_an_error_with_number_and_path(tmp_path: Path, write: object) -> None:
     assert callable(write)
