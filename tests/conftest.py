@@ -2,12 +2,13 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import polars as pl
 import pytest
 
 from mammoscope.cli.main import main
-from mammoscope.cohort.manifest import SCHEMA
+from mammoscope.cohort.manifest import SCHEMA, write_manifest
 
 CliRun = Callable[..., tuple[int, str, str]]
 
@@ -45,6 +46,13 @@ def manifest() -> pl.DataFrame:
 def manifest_of() -> Callable[..., pl.DataFrame]:
     """The builder of manifests, for tests that need other outcomes or sites."""
     return build_manifest
+
+
+@pytest.fixture
+def tmp_cohort(manifest: pl.DataFrame, tmp_path: Path) -> Path:
+    """The folder of a cohort that is not split."""
+    write_manifest(manifest, tmp_path / "cohort")
+    return tmp_path / "cohort"
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -110,7 +111,7 @@ def test_every_command_has_an_example(run_cli: CliRun, command: str) -> None:
     assert re.search(rf"Example:\s+mammoscope\s+{command}", out)
 
 
-def test_split_in_json_parses(run_cli: CliRun, tmp_cohort: str) -> None:
+def test_split_in_json_parses(run_cli: CliRun, tmp_cohort: Path) -> None:
     code, out, _ = run_cli("split", tmp_cohort, "--folds", 2, "--json")
     assert code == 0
     assert [fold["n_cases"] for fold in json.loads(out)["folds"]] == [1, 1]
