@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import joblib
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from mammoscope.errors import MammoscopeError
 
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
@@ -23,6 +26,9 @@ def run_tasks(function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], *, n
 
     One worker means this process. More are processes with one thread each; function and tasks must pickle. What is
     still at work is given up when the iterator is closed. An error of a task is raised here.
+
+    Raises:
+        MammoscopeError: a worker process was ended from outside.
     """
     if n_workers <= 1:
         yield from map(function, tasks)
@@ -33,6 +39,11 @@ def run_tasks(function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], *, n
     try:
         for result in results:  # noqa: UP028  # `yield from` would close the results before the filter below is set
             yield result
+    except TerminatedWorkerError as error:
+        raise MammoscopeError(
+            f"one of {n_workers} worker processes was ended from outside, most often for lack of memory; "
+            "the same command goes on where it was, with fewer processes: --workers 1"
+        ) from error
     finally:
         with warnings.catch_warnings():
             # whoever stops early knows it; joblib would warn of the unused results on stderr

@@ -2,13 +2,19 @@
 
 import sys
 import traceback
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
+from mammoscope.cli.demo import demo
+from mammoscope.cli.doctor import doctor
+from mammoscope.cli.evaluate import evaluate
 from mammoscope.cli.index import index_app
+from mammoscope.cli.predict import predict
+from mammoscope.cli.prepare import prepare
 from mammoscope.cli.split import split
+from mammoscope.cli.synthesize import synthesize
+from mammoscope.cli.train import train
 from mammoscope.errors import MammoscopeError, UserInputError
 
 app = typer.Typer(
@@ -20,12 +26,21 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+app.command()(demo)
+app.command()(synthesize)
 app.add_typer(index_app, name="index")
+app.command()(prepare)
 app.command()(split)
+app.command()(train)
+app.command()(evaluate)
+app.command()(predict)
+app.command()(doctor)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001  # the signature is typer's
     if wanted:
+        from importlib.metadata import version
+
         sys.stdout.write(f"mammoscope {version('mammoscope')}\n")
         raise typer.Exit
 
@@ -44,27 +59,25 @@ def main() -> None:
     """Run the command line; exit code 0 done, 2 the user's input, 1 our failure."""
     try:
         app()
-    except (MammoscopeError, OSError, KeyboardInterrupt) as error:
-        sys.exit(_report(error))
     except Exception as error:  # noqa: BLE001  # the last guard before the user
         sys.exit(_report(error))
 
 
-def _report(error: BaseException) -> int:
+def _report(error: Exception) -> int:
     if "--debug" in sys.argv:
         traceback.print_exception(error)
     sys.stderr.write(f"error: {_sentence(error)}\n")
-    return 2 if isinstance(error, UserInputError | OSError) else 130 if isinstance(error, KeyboardInterrupt) else 1
+    return 2 if isinstance(error, UserInputError | OSError) else 1
 
 
-def _sentence(error: BaseException) -> str:
+def _sentence(error: Exception) -> str:
     if isinstance(error, MammoscopeError):
         return str(error)
     if isinstance(error, OSError):
         where, what = error.filename or "file system", error.strerror or str(error)
         return f"{where}: {what}; check the path, the rights and the free space"
-    if isinstance(error, KeyboardInterrupt):
-        return "stopped; the same command goes on where it was"
+    if isinstance(error, MemoryError):
+        return "not enough memory; work with fewer processes (--workers 1) or smaller pictures"
     return (
         f"internal: {type(error).__name__}: {error}; this is a defect of mammoscope, "
         "please report it with the output of `mammoscope --debug …`"

@@ -46,8 +46,8 @@ def predict(
             bundle, tasks, run_tasks=partial(run_tasks, n_workers=resolve_workers(workers)), advance=advance
         )
     facts = _write(output, prediction, bundle.run, wanted)
-    for refusal in prediction.refusals[:_SENTENCES_SHOWN]:
-        warn(f"refused ({refusal.code}): {refusal.sentence}")
+    for rejection in prediction.rejections[:_SENTENCES_SHOWN]:
+        warn(f"refused ({rejection.code}): {rejection.sentence}")
     print_summary("predicted", facts, as_json=as_json)
 
 
@@ -72,11 +72,11 @@ def _write(output: Path, prediction: "Prediction", run: "Run", wanted: "pl.DataF
     submission, n_without = make_submission(prediction.breast_scores, wanted, without_image=_share_of_cases(run))
     write_submission(submission, output / "submission.csv")
     with replacing(output / "rejected.parquet") as beside:
-        schema = {"path": pl.String, "code": pl.String, "sentence": pl.String}
-        pl.DataFrame([asdict(refusal) for refusal in prediction.refusals], schema=schema).write_parquet(beside)
+        schema = {"image_id": pl.String, "path": pl.String, "code": pl.String, "sentence": pl.String}
+        pl.DataFrame([asdict(rejection) for rejection in prediction.rejections], schema=schema).write_parquet(beside)
     facts: dict[str, object] = {
         "images_scored": prediction.image_scores.height,
-        "images_refused": len(prediction.refusals),
+        "images_refused": len(prediction.rejections),
         "breasts_scored": prediction.breast_scores.height,
         "breasts_without_image": n_without,
         "folds": ", ".join(str(fold) for fold in run.trained_folds),

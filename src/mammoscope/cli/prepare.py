@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def prepare(
     cohort: Annotated[Path, typer.Argument(help="A cohort: a folder with manifest.parquet, or that file.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The prepared store to write, or to go on with.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The prepared store to write, or to go on with.")],
     size: Annotated[str, typer.Option(help="Rows x columns of a prepared image.")] = "1024x512",
     bits: Annotated[int, typer.Option(help="Bits of a grey value: 8 or 16.")] = 16,
     window: Annotated[str, typer.Option(help="Grey scale: minmax, or dicom for the window of the file.")] = "minmax",
@@ -39,8 +39,8 @@ def prepare(
     jobs = _read_jobs(cohort)
     with progress_bar("prepare", total=len(jobs)) as advance:
         runner = partial(run_tasks, n_workers=resolve_workers(workers))
-        summary = prepare_store(jobs, out, settings, run_tasks=runner, advance=advance)
-    _report(summary, out, as_json=as_json)
+        summary = prepare_store(jobs, output, settings, run_tasks=runner, advance=advance)
+    _report(summary, output, as_json=as_json)
 
 
 def _parse_size(size: str) -> tuple[int, int]:

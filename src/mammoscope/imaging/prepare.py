@@ -122,6 +122,7 @@ class PreparedImage:
 
     pixels: CanvasPixels
     record: PreparationRecord
+    header: Header
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +175,7 @@ def prepare_image(content: bytes, settings: PrepareSettings, *, name: str) -> Pr
         file_hash=sha256_of_bytes(content),
         content_hash=sha256_of_bytes(shards.to_record(pixels)),
     )
-    return PreparedImage(pixels, record)
+    return PreparedImage(pixels, record, header)
 
 
 def prepare_job(job: PrepareJob, settings: PrepareSettings) -> PreparedImage | Rejection:

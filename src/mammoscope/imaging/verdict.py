@@ -20,6 +20,8 @@ class Verdict(StrEnum):
     UNDECODABLE = "undecodable"
     SIZE_MISMATCH = "size_mismatch"
     BLANK = "blank"
+    UNKNOWN_SIDE = "unknown_side"
+    UNKNOWN_PATIENT = "unknown_patient"
 
 
 def refusal(verdict: Verdict, name: str, *, found: str, expected: str, advice: str) -> ImageRefusedError:

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from mammoscope.anatomy import Laterality, View
 from mammoscope.errors import ImageRefusedError, UserInputError
 from mammoscope.evaluation.scores import SCORES_VERSION, aggregate_to_breasts
-from mammoscope.imaging.header import Header, read_header
-from mammoscope.imaging.prepare import PrepareSettings, prepare_image
+from mammoscope.imaging.canvas import CanvasPixels
+from mammoscope.imaging.header import Header
+from mammoscope.imaging.prepare import PrepareJob, PrepareSettings, Rejection, prepare_job
+from mammoscope.imaging.verdict import Verdict, refusal
 from mammoscope.inference.bundle import Bundle
 from mammoscope.inference.engine import score_pictures
 
@@ -49,16 +51,7 @@ class PreparedFile:
     """A file that can be scored; pixels are (row, column)."""
 
     identity: Identity
-    pixels: NDArray[np.uint8] | NDArray[np.uint16]
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A file that cannot be scored, with the stable code and the sentence."""
-
-    path: str
-    code: str
-    sentence: str
+    pixels: CanvasPixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +60,7 @@ class Prediction:
 
     image_scores: pl.DataFrame
     breast_scores: pl.DataFrame
-    refusals: tuple[Refusal, ...]
+    rejections: tuple[Rejection, ...]
 
 
 def tasks_from_table(manifest: pl.DataFrame, settings: PrepareSettings) -> list[ScoringTask]:
@@ -103,21 +96,16 @@ def tasks_from_folder(folder: Path, settings: PrepareSettings) -> list[ScoringTa
     return [ScoringTask(path, None, settings) for path in paths]
 
 
-def prepare_file(task: ScoringTask) -> PreparedFile | Refusal:
+def prepare_file(task: ScoringTask) -> PreparedFile | Rejection:
     """One file, prepared as the run prepared its own, or why it cannot be."""
-    name = task.path.stem
+    name = task.identity.image_id if task.identity else task.path.stem
+    prepared = prepare_job(PrepareJob(name, str(task.path)), task.settings)
+    if isinstance(prepared, Rejection):
+        return prepared
     try:
-        content = task.path.read_bytes()
-        identity = task.identity or _identity_from_header(read_header(content, name=name), name)
-        return PreparedFile(identity, prepare_image(content, task.settings, name=name).pixels)
+        return PreparedFile(task.identity or _identity_from_header(prepared.header, name), prepared.pixels)
     except ImageRefusedError as error:
-        return Refusal(str(task.path), error.code, error.sentence)
-    except OSError as error:
-        return Refusal(
-            str(task.path), "unreadable", f"{name}: cannot be read ({error.strerror}); check path and rights"
-        )
-    except Exception as error:  # noqa: BLE001  # the per-file guard: one odd file must not end the job
-        return Refusal(str(task.path), "undecodable", f"{name}: {type(error).__name__} while it was prepared: {error}")
+        return Rejection(name, str(task.path), error.code, error.sentence)
 
 
 def predict(
@@ -130,26 +118,26 @@ def predict(
     """
     identities: list[Identity] = []
     scores: list[NDArray[np.float64]] = []
-    refusals: list[Refusal] = []
-    for batch in _batches(_prepared(tasks, run_tasks, advance, refusals)):
+    rejections: list[Rejection] = []
+    for batch in _batches(_prepared(tasks, run_tasks, advance, rejections)):
         identities += [prepared.identity for prepared in batch]
-        scores.append(score_pictures(bundle, np.stack([prepared.pixels for prepared in batch])))
+        scores.append(score_pictures(bundle, [prepared.pixels for prepared in batch]))
     if not identities:
-        first = f"; the first: {refusals[0].sentence}" if refusals else ""
+        first = f"; the first: {rejections[0].sentence}" if rejections else ""
         raise UserInputError(f"none of {len(tasks)} files can be scored{first}")
     image_scores = _image_scores(identities, np.concatenate(scores))
-    ordered = tuple(sorted(refusals, key=lambda refusal: refusal.path))
+    ordered = tuple(sorted(rejections, key=lambda rejection: rejection.path))
     return Prediction(image_scores, aggregate_to_breasts(image_scores), ordered)
 
 
 def _prepared(
-    tasks: Sequence[ScoringTask], run_tasks: TaskRunner, advance: Callable[[int], None], refusals: list[Refusal]
+    tasks: Sequence[ScoringTask], run_tasks: TaskRunner, advance: Callable[[int], None], rejections: list[Rejection]
 ) -> Iterator[PreparedFile]:
     for start in range(0, len(tasks), _CHUNK):
         for outcome in run_tasks(prepare_file, tasks[start : start + _CHUNK]):
             advance(1)
-            if isinstance(outcome, Refusal):
-                refusals.append(outcome)
+            if isinstance(outcome, Rejection):
+                rejections.append(outcome)
             else:
                 yield outcome
 
@@ -179,16 +167,24 @@ def _image_scores(identities: Sequence[Identity], scores: NDArray[np.float64]) -
 
 
 def _identity_from_header(header: Header, name: str) -> Identity:
-    if header.patient_id is None or header.laterality is None:
-        lacking = "no patient id" if header.patient_id is None else "no side"
-        raise ImageRefusedError(
-            "unknown_side" if header.laterality is None else "unknown_patient",
-            f"{name}: the header has {lacking}, expected it in the file or in a table; give one with --table",
-        )
+    if header.patient_id is None:
+        raise _refuse_unknown(Verdict.UNKNOWN_PATIENT, name, "Patient ID")
+    if header.laterality is None:
+        raise _refuse_unknown(Verdict.UNKNOWN_SIDE, name, "Image Laterality")
     return Identity(
         image_id=header.image_uid or name,
         patient_id=header.patient_id,
         exam_id=header.study_uid or header.patient_id,
         laterality=header.laterality,
         view=header.view,
+    )
+
+
+def _refuse_unknown(verdict: Verdict, name: str, attribute: str) -> Exception:
+    return refusal(
+        verdict,
+        name,
+        found=f"a header without {attribute}",
+        expected="whose image it is, and of which side",
+        advice="say it in a table, with --table",
     )
