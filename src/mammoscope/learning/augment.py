@@ -25,9 +25,18 @@ def _flip_signs(n: int, chance: float, generator: torch.Generator) -> torch.Tens
 
 
 def _change_place(pictures: torch.Tensor, settings: AugmentSettings, generator: torch.Generator) -> torch.Tensor:
-    matrices = affine_matrices(pictures.shape, settings, generator)  # (batch, 2, 3)
-    grid = functional.affine_grid(matrices.to(pictures.device), list(pictures.shape), align_corners=False)
-    return functional.grid_sample(pictures, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    matrices = affine_matrices(pictures.shape, settings, generator).to(pictures.device)  # (batch, 2, 3)
+    if not (settings.rotation_degrees or settings.shift or settings.zoom or settings.shear_degrees):
+        return _flip(pictures, along_x=matrices[:, 0, 0] < 0, along_y=matrices[:, 1, 1] < 0)
+    with torch.autocast(pictures.device.type, enabled=False):  # places in bfloat16 would be whole pixels off
+        grid = functional.affine_grid(matrices, list(pictures.shape), align_corners=False)
+        return functional.grid_sample(pictures, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def _flip(pictures: torch.Tensor, *, along_x: torch.Tensor, along_y: torch.Tensor) -> torch.Tensor:
+    """Mirrored pictures without resampling, where (batch,) says so: every grey value stays exactly as it is."""
+    pictures = torch.where(along_x.view(-1, 1, 1, 1), pictures.flip(3), pictures)
+    return torch.where(along_y.view(-1, 1, 1, 1), pictures.flip(2), pictures)  # (batch, channel, row, column)
 
 
 def affine_matrices(shape: torch.Size, settings: AugmentSettings, generator: torch.Generator) -> torch.Tensor:
