@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mammoscope.imaging.store import PreparedStore
+    from mammoscope.learning.recipe import Recipe
     from mammoscope.learning.run import Run
 
 
@@ -34,14 +35,14 @@ def train(
     """
     from mammoscope.cohort.manifest import manifest_hash, read_manifest
     from mammoscope.imaging.store import open_store
-    from mammoscope.learning.network import adopt_weights_metadata
+    from mammoscope.learning.network import FROM_HUB, RANDOM, adopt_weights_metadata
     from mammoscope.learning.recipe import read_recipe
     from mammoscope.learning.run import collect_scores, start_run
-    from mammoscope.learning.training import check_store
+    from mammoscope.learning.training import check_store, list_folds
 
     wanted = read_recipe(recipe, assignments or [])
-    if weights is not None:
-        wanted = adopt_weights_metadata(wanted, weights)
+    if weights is not None or wanted.backbone.weights not in {FROM_HUB, RANDOM}:
+        wanted = adopt_weights_metadata(wanted, weights or Path(wanted.backbone.weights))
     manifest, prepared = read_manifest(cohort), open_store(store)
     check_store(prepared, wanted)
     made_from = {
@@ -50,27 +51,40 @@ def train(
         "manifest_hash": manifest_hash(manifest),
         "store_hash": prepared.content_hash,
     }
+    n_batches_by_fold = {
+        each: _count_batches(manifest, prepared, wanted, fold=each)
+        for each in ([fold] if fold is not None else list_folds(manifest))
+    }
     run = start_run(output, wanted, prepared.settings, made_from=made_from)
-    folds = [fold] if fold is not None else sorted(manifest["fold"].drop_nulls().unique().to_list())
-    _train_folds(run, manifest, prepared, folds)
+    _train_folds(run, manifest, prepared, n_batches_by_fold)
     scores = collect_scores(run)
     facts = {
         "recipe": recipe,
         "folds_trained": ", ".join(str(done) for done in run.trained_folds),
         "images_scored": scores.height,
+        "images_not_in_store": manifest.filter(~manifest["image_id"].is_in(prepared.image_ids)).height,
+        "images_undetermined": manifest["cancer"].null_count(),
         "run": run.path,
         "next": f"mammoscope evaluate {run.path}",
     }
     print_summary("trained", facts, as_json=as_json)
 
 
-def _train_folds(run: "Run", manifest: "pl.DataFrame", store: "PreparedStore", folds: list[int]) -> None:
-    """Train the folds that are not done yet; the rows of all are checked before the first begins."""
-    from mammoscope.learning.training import select_rows, train_fold
+def _count_batches(manifest: "pl.DataFrame", store: "PreparedStore", recipe: "Recipe", *, fold: int) -> int:
+    """The batches of a fold's training; all folds are checked so before the run folder is made."""
+    from mammoscope.learning.training import count_batches, select_rows
 
-    to_do = [fold for fold in folds if fold not in run.trained_folds]
-    selected = {fold: select_rows(manifest, store, fold=fold, recipe=run.recipe)[0] for fold in to_do}
-    for fold, training in selected.items():
-        n_batches = run.recipe.epochs * (training.height // (run.recipe.batch.micro or run.recipe.batch.size))
+    return count_batches(select_rows(manifest, store, fold=fold, recipe=recipe)[0].height, recipe)
+
+
+def _train_folds(
+    run: "Run", manifest: "pl.DataFrame", store: "PreparedStore", n_batches_by_fold: dict[int, int]
+) -> None:
+    """Train the folds that are not done yet."""
+    from mammoscope.learning.training import train_fold
+
+    for fold, n_batches in n_batches_by_fold.items():
+        if fold in run.trained_folds:
+            continue
         with progress_bar(f"train fold {fold}", n_batches) as advance:
             train_fold(run, manifest, store, fold=fold, on_step=advance)

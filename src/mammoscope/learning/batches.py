@@ -10,6 +10,7 @@ from torch.nn import functional
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, SequentialSampler
 
 from mammoscope.imaging.store import PreparedStore
+from mammoscope.learning.recipe import BatchSettings
 
 
 class Batch(NamedTuple):
@@ -39,27 +40,29 @@ class StorePictures(Dataset[Batch]):
 
 
 class EpochShuffle(Sampler[int]):
-    """Every position once, shuffled anew for each epoch from (seed, fold, epoch)."""
+    """Every position once, or the first `n_drawn`, shuffled anew for each epoch from (seed, fold, epoch)."""
 
-    def __init__(self, n: int, *, seed: int, fold: int) -> None:
+    def __init__(self, n: int, *, seed: int, fold: int, n_drawn: int | None = None) -> None:
         self.n, self.seed, self.fold, self.epoch = n, seed, fold, 0
+        self.n_drawn = n if n_drawn is None else n_drawn
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch comes next; Lightning calls this."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.n
+        return self.n_drawn
 
     def __iter__(self) -> Iterator[int]:
-        order = np.random.default_rng((self.seed, self.fold, self.epoch)).permutation(self.n)
+        order = np.random.default_rng((self.seed, self.fold, self.epoch)).permutation(self.n)[: self.n_drawn]
         return iter(order.tolist())
 
 
-def training_batches(pictures: StorePictures, *, size: int, seed: int, fold: int) -> DataLoader[Batch]:
-    """Shuffled batches of one size; pictures that fill no whole batch wait for another epoch's order."""
-    order = EpochShuffle(len(pictures), seed=seed, fold=fold)
-    return _loader(pictures, BatchSampler(order, size, drop_last=True))
+def training_batches(pictures: StorePictures, settings: BatchSettings, *, seed: int, fold: int) -> DataLoader[Batch]:
+    """Shuffled batches of `micro` pictures; those that fill no whole batch of `size` wait for another epoch's order."""
+    n_drawn = len(pictures) // settings.size * settings.size
+    order = EpochShuffle(len(pictures), seed=seed, fold=fold, n_drawn=n_drawn)
+    return _loader(pictures, BatchSampler(order, settings.micro or settings.size, drop_last=True))
 
 
 def held_out_batches(pictures: StorePictures, *, size: int) -> DataLoader[Batch]:

@@ -155,6 +155,11 @@ def _check(recipe: Recipe, name_or_path: str) -> None:
             f"recipe {name_or_path}: batch.micro: found {micro}, "
             f"expected a divisor of batch.size, which is {recipe.batch.size}"
         )
+    if micro == 1 and recipe.head.batch_norm:
+        raise ConfigError(
+            f"recipe {name_or_path}: head.batch_norm: found true with one picture at a time, which has no spread; "
+            "expected batch.micro (or batch.size) of 2 or more"
+        )
     sizes = recipe.picture
     for name in ("train", "held_out"):
         if (getattr(sizes, f"{name}_rows") is None) != (getattr(sizes, f"{name}_columns") is None):

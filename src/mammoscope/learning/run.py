@@ -63,7 +63,7 @@ def start_run(path: Path, recipe: Recipe, prepare: PrepareSettings, *, made_from
     """
     if (path / "environment.json").exists():
         return _continue_run(path, recipe, made_from)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and (not path.is_dir() or not _is_barely_begun(path)):
         raise RunError(f"{path}: stands there already and is no run folder; give another folder with -o")
     environment = {"schema_version": SCHEMA_VERSION, **describe_environment(), "seed": recipe.seed, **made_from}
     write_text(path / "recipe.toml", to_toml(recipe))
@@ -93,14 +93,31 @@ def open_run(path: Path) -> Run:
 
 def collect_scores(run: Run) -> pl.DataFrame:
     """Write and return the out-of-fold scores of all folds that are done."""
-    scores = pl.concat([read_scores(run.fold_path(fold) / "scores.parquet") for fold in run.trained_folds])
+    scores = read_fold_scores(run)
     write_scores(scores, run.path / "scores.parquet")
     return scores
+
+
+def read_fold_scores(run: Run) -> pl.DataFrame:
+    """The out-of-fold scores of all folds that are done.
+
+    Raises:
+        RunError: no fold is.
+        TableError: scores are missing, or break their schema.
+    """
+    if not run.trained_folds:
+        raise RunError(f"{run.path}: no fold of this run is trained; finish `mammoscope train` first")
+    return pl.concat([read_scores(run.fold_path(fold) / "scores.parquet") for fold in run.trained_folds])
 
 
 def forget_resume_point(run: Run, fold: int) -> None:
     """Remove the state from which an interrupted training of a fold would go on."""
     shutil.rmtree(run.fold_path(fold) / "resume", ignore_errors=True)
+
+
+def _is_barely_begun(path: Path) -> bool:
+    """Whether a folder is empty, or holds what a start leaves that was killed before environment.json."""
+    return all(each.name.startswith(".") or each.name in {"recipe.toml", "prepare.toml"} for each in path.iterdir())
 
 
 def describe_environment() -> dict[str, object]:

@@ -12,13 +12,13 @@ import lightning.pytorch as lightning
 import numpy as np
 import polars as pl
 import torch
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint, EMAWeightAveraging
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
 from mammoscope.cohort.balance import sample_rows
-from mammoscope.errors import ConfigError, StoreError, TableError
+from mammoscope.errors import ConfigError, StoreError, TableError, UndefinedMetricError
 from mammoscope.evaluation.discrimination import auc, average_precision
 from mammoscope.evaluation.scores import SCORES_VERSION, aggregate_to_breasts, write_scores
 from mammoscope.files import replacing
@@ -31,6 +31,14 @@ from mammoscope.learning.scoring import autocast_type, choose_device, score_batc
 from mammoscope.learning.task import TrainingTask
 
 _HELD_OUT_BATCH = 32
+_HISTORY_SCHEMA = {
+    "epoch": pl.Int64,
+    "train_loss": pl.Float64,
+    "held_out_breast_auc": pl.Float64,
+    "held_out_breast_ap": pl.Float64,
+    "rate": pl.Float64,
+    "seconds": pl.Float64,
+}
 
 
 def select_rows(
@@ -41,24 +49,51 @@ def select_rows(
     Only rows with an outcome whose picture is in the store.
 
     Raises:
-        TableError: the manifest is not split, has no such fold, or one side lacks cases or controls.
+        TableError: the manifest is not split or has no such fold, nothing is held out, or there are not both cases and
+            controls to train on.
+        StoreError: the store holds no picture of the manifest.
         ConfigError: a batch is bigger than the data.
+    """
+    _check_fold(manifest, fold)
+    stored = manifest.filter(pl.col("image_id").is_in(store.image_ids))
+    if stored.is_empty():
+        raise StoreError(
+            f"{store.path}: holds none of the manifest's {manifest.height} images; "
+            "give the store that was prepared from this cohort"
+        )
+    usable = stored.filter(pl.col("cancer").is_not_null())
+    held_out = usable.filter(pl.col("fold") == fold)
+    training = sample_rows(usable.filter(pl.col("fold") != fold), recipe.sampling)
+    if held_out.is_empty():
+        raise TableError(f"fold {fold}: no held-out image has an outcome and a picture; prepare the cohort's images")
+    if training["cancer"].n_unique() != 2:  # noqa: PLR2004  # cases and controls
+        raise TableError(
+            f"fold {fold}: found {training.height} images to train on without both cases and controls, expected both; "
+            "split with other folds, or prepare more pictures"
+        )
+    if training.height < recipe.batch.size:
+        raise ConfigError(
+            f"batch.size: found {recipe.batch.size}, but fold {fold} has only {training.height} pictures to train on; "
+            "set a smaller one"
+        )
+    return training, held_out
+
+
+def list_folds(manifest: pl.DataFrame) -> list[int]:
+    """The folds of a manifest.
+
+    Raises:
+        TableError: it is not split.
     """
     if manifest["fold"].null_count():
         raise TableError("manifest: fold is empty; split the cohort first with `mammoscope split`")
-    usable = manifest.filter(pl.col("cancer").is_not_null(), pl.col("image_id").is_in(store.image_ids))
-    held_out = usable.filter(pl.col("fold") == fold)
-    training = sample_rows(usable.filter(pl.col("fold") != fold), recipe.sampling)
-    for name, rows in (("training", training), ("held-out", held_out)):
-        if rows["cancer"].n_unique() != 2:  # noqa: PLR2004  # cases and controls
-            known = sorted(manifest["fold"].unique().to_list())
-            raise TableError(
-                f"fold {fold}: {rows.height} {name} pictures without both cases and controls; "
-                f"the manifest has folds {known}; split with fewer folds, or prepare more pictures"
-            )
-    if training.height < recipe.batch.size:
-        raise ConfigError(f"batch.size: found {recipe.batch.size}, but only {training.height} pictures to train on")
-    return training, held_out
+    return sorted(manifest["fold"].unique().to_list())
+
+
+def _check_fold(manifest: pl.DataFrame, fold: int) -> None:
+    known = list_folds(manifest)
+    if fold not in known:
+        raise TableError(f"fold {fold}: the manifest has none of that number, only {', '.join(map(str, known))}")
 
 
 def check_store(store: PreparedStore, recipe: Recipe) -> None:
@@ -81,29 +116,38 @@ def count_steps(n_rows: int, recipe: Recipe) -> int:
     return n_rows // recipe.batch.size
 
 
+def count_batches(n_rows: int, recipe: Recipe) -> int:
+    """The batches in memory of a whole training: `batch.micro` pictures each."""
+    return recipe.epochs * count_steps(n_rows, recipe) * _count_accumulated(recipe)
+
+
+def _count_accumulated(recipe: Recipe) -> int:
+    return recipe.batch.size // (recipe.batch.micro or recipe.batch.size)
+
+
 def train_fold(
     run: Run, manifest: pl.DataFrame, store: PreparedStore, *, fold: int, on_step: Callable[[int], None]
 ) -> pl.DataFrame:
     """Train one fold, or go on with it; write its history, out-of-fold scores and weights, and return the scores.
 
     Raises:
-        TableError, ConfigError, WeightsError: as `select_rows`, `build_network` and `load_backbone`.
+        TableError, StoreError, ConfigError, WeightsError: as `select_rows`, `build_network` and `load_backbone`, or the
+            training ran out of the finite numbers.
     """
-    recipe = run.recipe
+    recipe, device = run.recipe, choose_device()
     training, held_out = select_rows(manifest, store, fold=fold, recipe=recipe)
-    with torch.random.fork_rng():  # what follows draws from torch's own state; the caller's stays as it was
+    with torch.random.fork_rng(
+        [0] if device.type == "cuda" else []
+    ):  # what follows draws from torch's own state; the caller's stays as it was
         torch.manual_seed(recipe.seed + fold)
         network = build_network(recipe)
         load_backbone(network, recipe.backbone)
         n_steps = recipe.epochs * count_steps(training.height, recipe)
         task = TrainingTask(network, recipe, fold=fold, n_steps=n_steps)
-        batches = training_batches(
-            StorePictures(training, store), size=recipe.batch.micro or recipe.batch.size, seed=recipe.seed, fold=fold
-        )
+        batches = training_batches(StorePictures(training, store), recipe.batch, seed=recipe.seed, fold=fold)
         held_out_loader = held_out_batches(StorePictures(held_out, store), size=_HELD_OUT_BATCH)
         history = History(run.fold_path(fold) / "history.csv", held_out, on_step)
-        _fit(task, batches, held_out_loader, history=history, resume=run.fold_path(fold) / "resume")
-    device = choose_device()
+        _fit(task, batches, held_out_loader, history=history, state=run.fold_path(fold) / "resume" / "state.ckpt")
     pictures = (batch.pictures for batch in held_out_loader)
     scores = scores_table(held_out, score_batches(network.to(device), pictures, recipe=recipe, device=device))
     write_scores(scores, run.fold_path(fold) / "scores.parquet")
@@ -136,13 +180,14 @@ class History(Callback):
 
     def __init__(self, path: Path, held_out: pl.DataFrame, on_step: Callable[[int], None]) -> None:
         self.path, self.held_out, self.on_step = path, held_out, on_step
-        self.rows: list[dict[str, float]] = []
+        self.rows: list[dict[str, float | None]] = []
         self.started = time.monotonic()
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002  # Lightning's signature
         """After an interruption, keep the rows and count the steps of the epochs that are done."""
         if trainer.current_epoch:
-            self.rows = pl.read_csv(self.path).filter(pl.col("epoch") < trainer.current_epoch).to_dicts()
+            done = pl.read_csv(self.path, schema=_HISTORY_SCHEMA).filter(pl.col("epoch") < trainer.current_epoch)
+            self.rows = done.to_dicts()
             self.on_step(trainer.current_epoch * int(trainer.num_training_batches))
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002  # Lightning's signature
@@ -157,18 +202,41 @@ class History(Callback):
         """Judge the held-out breasts and write the history, whole."""
         task = cast("TrainingTask", pl_module)
         breasts = aggregate_to_breasts(scores_table(self.held_out, task.take_held_out_scores()))
-        scores, cancer = breasts["score"].to_numpy(), breasts["cancer"].to_numpy()
         row = {
             "epoch": trainer.current_epoch,
             "train_loss": task.take_training_loss(),
-            "held_out_breast_auc": auc(scores, cancer),
-            "held_out_breast_ap": average_precision(scores, cancer),
+            "held_out_breast_auc": _measure(auc, breasts),
+            "held_out_breast_ap": _measure(average_precision, breasts),
             "rate": trainer.optimizers[0].param_groups[0]["lr"],
             "seconds": time.monotonic() - self.started,
         }
         self.rows.append(row)
         with replacing(self.path) as beside:
-            pl.DataFrame(self.rows).write_csv(beside, float_precision=6)
+            pl.DataFrame(self.rows, schema=_HISTORY_SCHEMA).write_csv(beside, float_precision=6)
+
+
+def _measure(metric: Callable[..., float], breasts: pl.DataFrame) -> float | None:
+    """The metric of the held-out breasts, None where they lack cases or controls."""
+    try:
+        return metric(breasts["score"].to_numpy(), breasts["cancer"].to_numpy())
+    except UndefinedMetricError:
+        return None
+
+
+class ResumePoint(Checkpoint):
+    """After each epoch but the last, all that it takes to go on; whole or not there, whenever the training is killed.
+
+    The last epoch needs none, because the fold's scores and weights follow it at once.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002  # Lightning's signature
+        """Write the state of the training."""
+        if trainer.current_epoch + 1 != trainer.max_epochs:
+            with replacing(self.path) as beside:
+                trainer.save_checkpoint(beside)
 
 
 def _fit(
@@ -177,22 +245,20 @@ def _fit(
     held_out: DataLoader[Batch],
     *,
     history: History,
-    resume: Path,
+    state: Path,
 ) -> None:
     recipe = task.recipe
     device = choose_device()
-    checkpoint = ModelCheckpoint(dirpath=resume, filename="state", save_on_train_epoch_end=True)
-    averaging = [EMAWeightAveraging(decay=recipe.ema)] if recipe.ema else []
-    state = resume / "state.ckpt"
+    averaging = [EMAWeightAveraging(device=device, decay=recipe.ema)] if recipe.ema else []
     with _quiet_lightning():
         trainer = lightning.Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
             devices=1,
             precision="32-true" if autocast_type(recipe.precision, device) is None else "bf16-mixed",
             max_epochs=recipe.epochs,
-            accumulate_grad_batches=recipe.batch.size // (recipe.batch.micro or recipe.batch.size),
+            accumulate_grad_batches=_count_accumulated(recipe),
             gradient_clip_val=recipe.optimizer.clip_norm or None,
-            callbacks=[*averaging, history, checkpoint],
+            callbacks=[*averaging, history, ResumePoint(state)],
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
