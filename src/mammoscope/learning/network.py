@@ -1,5 +1,7 @@
 """A timm backbone, a pooling and a head: one logit for each picture."""
 
+import copy
+import math
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +47,7 @@ class CancerNetwork(nn.Module):
         super().__init__()
         self.mean, self.spread = recipe.picture.mean, recipe.picture.spread
         self.backbone = _create_backbone(recipe.backbone)
-        self.frozen = recipe.backbone.frozen
-        if self.frozen:
+        if recipe.backbone.frozen:
             self.backbone.requires_grad_(requires_grad=False)
         self.pooling = Pooling(recipe.head.pooling)
         width: int = self.backbone.num_features * (2 if recipe.head.pooling == "catavgmax" else 1)
@@ -64,7 +65,7 @@ def build_network(recipe: Recipe) -> CancerNetwork:
     """The network of a recipe with random weights, in channels-last memory order.
 
     Raises:
-        ConfigError: timm knows no network of that name, or not with these options.
+        ConfigError: timm knows no network of that name, or not with these options, or it gives no maps of features.
     """
     return CancerNetwork(recipe).to(memory_format=torch.channels_last)
 
@@ -100,7 +101,7 @@ def adopt_weights_metadata(recipe: Recipe, weights: Path) -> Recipe:
     A safetensors file may carry `architecture`, `mean`, `std` and `pad_type` in its metadata.
 
     Raises:
-        WeightsError: the file cannot be read, or says that it is of another network.
+        WeightsError: the file cannot be read, or says that it is of another network, or says what cannot be.
     """
     said = _read_metadata(weights)
     architecture = said.get("architecture", recipe.backbone.name)
@@ -112,14 +113,23 @@ def adopt_weights_metadata(recipe: Recipe, weights: Path) -> Recipe:
     options = dict(recipe.backbone.options)
     if "pad_type" in said:
         options["pad_type"] = said["pad_type"]
-    grey = {name: _grey(said[key]) for name, key in (("mean", "mean"), ("spread", "std")) if key in said}
+    grey = {name: _grey(said[key], weights, key) for name, key in (("mean", "mean"), ("spread", "std")) if key in said}
     backbone = recipe.backbone.model_copy(update={"weights": str(weights), "options": options})
     return recipe.model_copy(update={"backbone": backbone, "picture": recipe.picture.model_copy(update=grey)})
 
 
-def _grey(text: str) -> float:
-    channels = [float(part) for part in text.split(",")]
-    return sum(channels) / len(channels)
+def _grey(text: str, weights: Path, key: str) -> float:
+    try:
+        channels = [float(part) for part in text.split(",")]
+    except ValueError:
+        channels = []
+    grey = sum(channels) / max(len(channels), 1)
+    if not (math.isfinite(grey) and 0 < grey <= 1):
+        raise WeightsError(
+            f"weights {weights}: found {key} = {text!r} in its metadata, expected numbers above 0 and up to 1, "
+            "split by commas; write the file anew without it"
+        )
+    return grey
 
 
 def _create_backbone(backbone: BackboneSettings) -> Any:  # noqa: ANN401  # timm's networks share methods, not a type
@@ -130,9 +140,27 @@ def _create_backbone(backbone: BackboneSettings) -> Any:  # noqa: ANN401  # timm
         )
     options: dict[str, Any] = dict(backbone.options)
     try:
-        return timm.create_model(backbone.name, in_chans=1, num_classes=0, global_pool="", **options)
-    except TypeError as error:
-        raise ConfigError(f"backbone.options: found {options}, not fit for {backbone.name} ({error})") from error
+        created = timm.create_model(backbone.name, in_chans=1, num_classes=0, global_pool="", **options)
+    except (TypeError, AssertionError) as error:
+        raise ConfigError(
+            f"backbone: {backbone.name} with options {options} cannot be made without its classifier ({error}); "
+            "correct backbone.options, or take another network"
+        ) from error
+    shape = _shape_of_features(created)
+    if len(shape) != 4 or shape[1] != created.num_features:  # noqa: PLR2004  # (picture, channel, row, column)
+        raise ConfigError(
+            f"backbone.name: found {backbone.name}, which gives features of shape {shape}, expected (picture, channel, "
+            f"row, column) with {created.num_features} channels; take a convolutional network, such as efficientnet_b0"
+        )
+    return created
+
+
+def _shape_of_features(backbone: Any) -> tuple[int, ...]:  # noqa: ANN401  # timm's networks share methods, not a type
+    """What the network makes of one picture of its own size, without computing anything."""
+    _, n_rows, n_columns = backbone.pretrained_cfg["input_size"]
+    shadow = copy.deepcopy(backbone).to("meta").eval()
+    with torch.no_grad():
+        return tuple(shadow.forward_features(torch.empty(1, 1, n_rows, n_columns, device="meta")).shape)
 
 
 def _build_head(width: int, head: HeadSettings) -> nn.Sequential:

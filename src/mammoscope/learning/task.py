@@ -7,6 +7,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from numpy.typing import NDArray
 from torch.optim.lr_scheduler import LambdaLR
 
+from mammoscope.errors import ConfigError
 from mammoscope.learning.augment import augment
 from mammoscope.learning.batches import Batch, to_network_input
 from mammoscope.learning.losses import cancer_loss
@@ -32,19 +33,30 @@ class TrainingTask(lightning.LightningModule):
         torch.manual_seed(seed)  # dropout draws from torch's own state, which `train_fold` has forked
 
     def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:  # noqa: ARG002  # Lightning's signature
-        """The loss of a batch of stored pictures."""
+        """The loss of a batch of stored pictures.
+
+        Raises:
+            ConfigError: the loss is no finite number any more.
+        """
         picture = self.recipe.picture
         grey = to_network_input(batch.pictures, rows=picture.train_rows, columns=picture.train_columns)
         logits = self.network(augment(grey, self.recipe.augment, generator=self.generator))
         loss = cancer_loss(logits, batch.targets, self.recipe.loss)
+        self._refuse_divergence(loss.detach(), "loss")
         self._losses.append(loss.detach())
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:  # noqa: ARG002  # Lightning's signature
-        """Score held-out pictures, with the averaged weights where there are some."""
+        """Score held-out pictures, with the averaged weights where there are some.
+
+        Raises:
+            ConfigError: a score is no finite number.
+        """
         picture = self.recipe.picture
         grey = to_network_input(batch.pictures, rows=picture.held_out_rows, columns=picture.held_out_columns)
-        self._held_out_scores.append(torch.sigmoid(self.network(grey).double()).cpu())
+        scores = torch.sigmoid(self.network(grey).double()).cpu()
+        self._refuse_divergence(scores, "scores")
+        self._held_out_scores.append(scores)
 
     def take_training_loss(self) -> float:
         """The mean loss since the last call."""
@@ -57,6 +69,14 @@ class TrainingTask(lightning.LightningModule):
         scores = torch.cat(self._held_out_scores).numpy()
         self._held_out_scores.clear()
         return scores
+
+    def _refuse_divergence(self, values: torch.Tensor, name: str) -> None:
+        if not torch.isfinite(values).all():
+            raise ConfigError(
+                f"optimizer.rate: found {self.recipe.optimizer.rate:g}, with which the {name} of fold {self.fold} "
+                f"ran out of the finite numbers in epoch {self.current_epoch}; expected a rate that a training "
+                "survives; lower it, set optimizer.clip_norm to 1, or set precision to f32"
+            )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The recipe's optimizer over what is not frozen, and its schedule for each step."""
