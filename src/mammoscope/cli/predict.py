@@ -9,6 +9,8 @@ import typer
 from mammoscope.cli.console import JsonOption, WorkersOption, print_summary, progress_bar, resolve_workers, warn
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import polars as pl
 
     from mammoscope.inference.predict import Prediction
@@ -35,61 +37,71 @@ def predict(
     from mammoscope.inference.bundle import open_bundle
     from mammoscope.inference.predict import predict as predict_files
     from mammoscope.inference.predict import tasks_from_folder, tasks_from_table
+    from mammoscope.inference.submission import make_submission
     from mammoscope.learning.scoring import choose_device
     from mammoscope.scaling import run_tasks
 
     bundle = open_bundle(run, choose_device())
+    without_image = _share_of_cases(bundle.run)
+    output.mkdir(parents=True, exist_ok=True)
     wanted = _read_table(table, images) if table else None
     tasks = tasks_from_folder(images, bundle.prepare) if wanted is None else tasks_from_table(wanted, bundle.prepare)
     with progress_bar("predict", len(tasks)) as advance:
         prediction = predict_files(
             bundle, tasks, run_tasks=partial(run_tasks, n_workers=resolve_workers(workers)), advance=advance
         )
-    facts = _write(output, prediction, bundle.run, wanted)
+    submission, n_without = make_submission(prediction.breast_scores, wanted, without_image=without_image)
+    facts: dict[str, object] = {
+        "images_scored": prediction.image_scores.height,
+        "images_refused": len(prediction.rejections),
+        "breasts_scored": prediction.breast_scores.height,
+        "breasts_without_image": n_without,
+        "folds": ", ".join(str(fold) for fold in bundle.run.trained_folds),
+        "scores": str(output / "scores.csv"),
+        "submission": str(output / "submission.csv"),
+    }
+    _write(output, prediction, submission, facts)
     for rejection in prediction.rejections[:_SENTENCES_SHOWN]:
         warn(f"refused ({rejection.code}): {rejection.sentence}")
     print_summary("predicted", facts, as_json=as_json)
 
 
 def _read_table(table: Path, images: Path) -> "pl.DataFrame":
+    """The rows of the table with their paths; a file that is not there is refused later, as one that cannot be read."""
+    import polars as pl
+
     from mammoscope.cohort.sources.rsna import find_images, read_rsna_table
 
-    return find_images(read_rsna_table(table, with_outcomes=False), images, allow_missing=False).manifest
+    asked = read_rsna_table(table, with_outcomes=False).drop("path")
+    found = find_images(asked, images, allow_missing=True).manifest.select("image_id", "path")
+    expected = pl.format("{}/{}/{}.dcm", pl.lit(str(images)), "patient_id", "image_id")
+    located = asked.join(found, on="image_id", how="left", maintain_order="left")
+    return located.with_columns(pl.col("path").fill_null(expected))
 
 
-def _write(output: Path, prediction: "Prediction", run: "Run", wanted: "pl.DataFrame | None") -> dict[str, object]:
+def _write(output: Path, prediction: "Prediction", submission: "pl.DataFrame", facts: "Mapping[str, object]") -> None:
     from dataclasses import asdict
 
     import polars as pl
 
     from mammoscope.evaluation.scores import write_scores
     from mammoscope.files import replacing, write_json
-    from mammoscope.inference.submission import make_submission, write_submission
+    from mammoscope.inference.submission import write_submission
 
     scores = pl.concat([prediction.image_scores, prediction.breast_scores], how="diagonal")
     write_scores(scores, output / "scores.parquet")
     write_scores(scores, output / "scores.csv")
-    submission, n_without = make_submission(prediction.breast_scores, wanted, without_image=_share_of_cases(run))
     write_submission(submission, output / "submission.csv")
     with replacing(output / "rejected.parquet") as beside:
         schema = {"image_id": pl.String, "path": pl.String, "code": pl.String, "sentence": pl.String}
         pl.DataFrame([asdict(rejection) for rejection in prediction.rejections], schema=schema).write_parquet(beside)
-    facts: dict[str, object] = {
-        "images_scored": prediction.image_scores.height,
-        "images_refused": len(prediction.rejections),
-        "breasts_scored": prediction.breast_scores.height,
-        "breasts_without_image": n_without,
-        "folds": ", ".join(str(fold) for fold in run.trained_folds),
-        "scores": str(output / "scores.csv"),
-        "submission": str(output / "submission.csv"),
-    }
     write_json(output / "summary.json", facts)
-    return facts
 
 
 def _share_of_cases(run: "Run") -> float:
-    """The share of cases among the breasts that the run was trained on: what is known of a breast without an image."""
-    from mammoscope.evaluation.scores import aggregate_to_breasts, read_scores
+    """The share of cases among the held-out breasts of a run: what is known of a breast without an image."""
+    from mammoscope.evaluation.scores import aggregate_to_breasts
+    from mammoscope.learning.run import read_fold_scores
 
-    cancer = aggregate_to_breasts(read_scores(run.path / "scores.parquet"))["cancer"]
+    cancer = aggregate_to_breasts(read_fold_scores(run))["cancer"]
     return float(cancer.sum()) / len(cancer)

@@ -52,7 +52,7 @@ def _load_network(run: Run, fold: int) -> CancerNetwork:
     try:
         network.load_state_dict(load_file(path))
     except (SafetensorError, OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
         raise RunError(
             f"{path}: not the weights of this run's network ({reason}); restore them, or train again"
         ) from error

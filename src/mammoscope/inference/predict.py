@@ -50,6 +50,7 @@ class ScoringTask:
 class PreparedFile:
     """A file that can be scored; pixels are (row, column)."""
 
+    path: Path
     identity: Identity
     pixels: CanvasPixels
 
@@ -103,7 +104,8 @@ def prepare_file(task: ScoringTask) -> PreparedFile | Rejection:
     if isinstance(prepared, Rejection):
         return prepared
     try:
-        return PreparedFile(task.identity or _identity_from_header(prepared.header, name), prepared.pixels)
+        identity = task.identity or _identity_from_header(prepared.header, name)
+        return PreparedFile(task.path, identity, prepared.pixels)
     except ImageRefusedError as error:
         return Rejection(name, str(task.path), error.code, error.sentence)
 
@@ -111,16 +113,19 @@ def prepare_file(task: ScoringTask) -> PreparedFile | Rejection:
 def predict(
     bundle: Bundle, tasks: Sequence[ScoringTask], *, run_tasks: TaskRunner, advance: Callable[[int], None]
 ) -> Prediction:
-    """The scores of all files that can be scored; the same whatever the order in which they get ready.
+    """The scores of all files that can be scored; the same to the bit whatever the order in which they get ready.
 
     Raises:
         UserInputError: not one file can be scored, or two files are the same image.
     """
+    path_by_image: dict[str, Path] = {}
     identities: list[Identity] = []
     scores: list[NDArray[np.float64]] = []
     rejections: list[Rejection] = []
     for batch in _batches(_prepared(tasks, run_tasks, advance, rejections)):
-        identities += [prepared.identity for prepared in batch]
+        for prepared in batch:
+            _refuse_second(prepared, path_by_image)
+            identities.append(prepared.identity)
         scores.append(score_pictures(bundle, [prepared.pixels for prepared in batch]))
     if not identities:
         first = f"; the first: {rejections[0].sentence}" if rejections else ""
@@ -134,12 +139,36 @@ def _prepared(
     tasks: Sequence[ScoringTask], run_tasks: TaskRunner, advance: Callable[[int], None], rejections: list[Rejection]
 ) -> Iterator[PreparedFile]:
     for start in range(0, len(tasks), _CHUNK):
-        for outcome in run_tasks(prepare_file, tasks[start : start + _CHUNK]):
-            advance(1)
+        numbered = list(enumerate(tasks[start : start + _CHUNK]))
+        for outcome in _in_order(run_tasks(_prepare_numbered, numbered), advance):
             if isinstance(outcome, Rejection):
                 rejections.append(outcome)
             else:
                 yield outcome
+
+
+def _prepare_numbered(numbered: tuple[int, ScoringTask]) -> tuple[int, PreparedFile | Rejection]:
+    return numbered[0], prepare_file(numbered[1])
+
+
+def _in_order(
+    outcomes: Iterable[tuple[int, PreparedFile | Rejection]], advance: Callable[[int], None]
+) -> Iterator[PreparedFile | Rejection]:
+    """Numbered outcomes by their numbers: which pictures share a batch may change the last digits of their scores."""
+    waiting: dict[int, PreparedFile | Rejection] = {}
+    n_given = 0
+    for number, outcome in outcomes:
+        advance(1)
+        waiting[number] = outcome
+        while n_given in waiting:
+            yield waiting.pop(n_given)
+            n_given += 1
+
+
+def _refuse_second(prepared: PreparedFile, path_by_image: dict[str, Path]) -> None:
+    first = path_by_image.setdefault(prepared.identity.image_id, prepared.path)
+    if first != prepared.path:
+        raise UserInputError(f"{prepared.path}: found the same image as in {first}, expected each once; remove one")
 
 
 def _batches(prepared: Iterator[PreparedFile]) -> Iterator[list[PreparedFile]]:
