@@ -38,8 +38,7 @@ def demo(
     index_rsna(table=data / "train.csv", images=data / "train_images", cohort=cohort)
     split(cohort, folds=_N_FOLDS, seed=seed)
     prepare(cohort, output=store, size="256x128", bits=8, workers=workers)
-    assignments = ["backbone.weights=none", f"seed={seed}"]
-    train("small", cohort=cohort, store=store, output=run, fold=0, assignments=assignments)
+    train("tiny", cohort=cohort, store=store, output=run, fold=0, assignments=[f"seed={seed}"])
     evaluate(run, store=store)
     predict(run, data / "test_images", table=data / "test.csv", output=scores, workers=workers)
     sys.stdout.write(
