@@ -1,6 +1,7 @@
 """A timm backbone, a pooling and a head: one logit for each picture."""
 
 import copy
+import difflib
 import math
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,7 @@ def _create_backbone(backbone: BackboneSettings) -> Any:  # noqa: ANN401  # timm
     if not timm.is_model(backbone.name):
         raise ConfigError(
             f"backbone.name: found {backbone.name!r}, which timm {timm.__version__} does not know; "
-            f"names like it: {', '.join(timm.list_models('*' + backbone.name[:6] + '*')[:5]) or 'none'}"
+            f"names like it: {', '.join(difflib.get_close_matches(backbone.name, timm.list_models(), n=5)) or 'none'}"
         )
     options: dict[str, Any] = dict(backbone.options)
     try:

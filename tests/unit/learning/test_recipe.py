@@ -1,0 +1,123 @@
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mammoscope.config import build_settings, parse_toml, to_toml
+from mammoscope.errors import ConfigError
+from mammoscope.learning.recipe import Recipe, read_recipe, shipped_recipes
+
+RecipeOf = Callable[..., Recipe]
+CliRun = Callable[..., tuple[int, str, str]]
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_shipped_recipe_loads_and_survives_the_run_folder(name: str) -> None:
+    recipe = read_recipe(name, [])
+    assert build_settings(Recipe, parse_toml(to_toml(recipe), where="run"), where="run") == recipe
+
+
+def test_baseline_and_small_ship() -> None:
+    assert {"baseline", "small"} <= set(shipped_recipes())
+
+
+def test_baseline_is_the_public_baseline() -> None:
+    recipe = read_recipe("baseline", [])
+    assert (recipe.backbone.name, recipe.backbone.frozen, recipe.backbone.weights) == ("efficientnet_b4", True, "hub")
+    assert (recipe.picture.train_rows, recipe.picture.train_columns) == (320, 320)
+    assert (recipe.picture.held_out_rows, recipe.picture.held_out_columns) == (384, 384)
+    assert recipe.augment.model_dump(exclude_defaults=True) == {
+        "flip_horizontal": 0.5,
+        "flip_vertical": 0.5,
+        "rotation_degrees": 5.0,
+    }
+    assert recipe.optimizer.model_dump() == {"name": "adam", "rate": 1e-3, "weight_decay": 0.0, "clip_norm": 0.0}
+    assert (recipe.schedule.name, recipe.schedule.warm_up, recipe.ema) == ("constant", 0.0, 0.0)
+    assert (recipe.batch.size, recipe.epochs, recipe.sampling) == (16, 10, "matched-controls")
+    assert recipe.loss.positive_weight == 1.0
+
+
+def test_an_override_takes_the_place_of_a_value() -> None:
+    assert read_recipe("baseline", ["optimizer.rate=0.5", "batch.micro=4"]).optimizer.rate == 0.5
+
+
+@pytest.mark.parametrize(
+    ("assignment", "sentence"),
+    [
+        ("optimiser.rate=1", r"recipe .*tiny\.toml: optimiser: unknown key; did you mean 'optimizer'\?"),
+        ("optimizer.rat=1", r"optimizer\.rat: unknown key; did you mean 'rate'\?"),
+        ("optimizer.rate=0.0", r"optimizer\.rate: found 0\.0; input should be greater than 0"),
+        ("optimizer.rate=nan", r"optimizer\.rate: found "),
+        ("epochs=0", r"epochs: found 0; input should be greater than or equal to 1"),
+        ("epochs=2.5", r"epochs: found 2\.5"),
+        ("ema=1.0", r"ema: found 1\.0; input should be less than 1"),
+        ("seed=-1", r"seed: found -1"),
+        ("head.pooling=mean", r"head\.pooling: found 'mean'; input should be 'avg', 'max', 'catavgmax' or 'gem'"),
+        ("head.layers=[0]", r"head\.layers\.0: found 0"),
+        ("head.dropout=1.0", r"head\.dropout: found 1\.0"),
+        ("augment.zoom=1.0", r"augment\.zoom: found 1\.0"),
+        ("augment.flip_horizontal=1.5", r"augment\.flip_horizontal: found 1\.5"),
+        ("loss.positive_weight=0", r"loss\.positive_weight: found 0"),
+        ("schedule.warm_up=1.0", r"schedule\.warm_up: found 1\.0"),
+        ("picture.spread=0", r"picture\.spread: found 0"),
+        ("picture.train_rows=16", r"picture\.train_rows: found 16"),
+        ("store.bits=12", r"store\.bits: found 12"),
+        ("sampling=some", r"sampling: found 'some'"),
+        ("precision=f16", r"precision: found 'f16'"),
+        ("batch.micro=3", r"batch\.micro: found 3, expected a divisor of batch\.size, which is 4"),
+        ("batch.micro=8", r"batch\.micro: found 8, expected a divisor of batch\.size, which is 4"),
+        ("batch.micro=0", r"batch\.micro: found 0"),
+        ("picture.train_rows=64", r"picture\.train_rows and _columns: expected both or neither"),
+        ("picture.held_out_columns=64", r"picture\.held_out_rows and _columns: expected both or neither"),
+    ],
+)
+def test_a_bad_value_is_refused_with_its_dotted_path(recipe_of: RecipeOf, assignment: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        recipe_of(assignment)
+
+
+def test_batch_norm_of_one_picture_is_refused(recipe_of: RecipeOf) -> None:
+    with pytest.raises(ConfigError, match=r"head\.batch_norm: found true with one picture at a time"):
+        recipe_of("batch.micro=1", "head.batch_norm=true")
+    assert recipe_of("batch.micro=1").batch.micro == 1
+
+
+def test_a_recipe_that_is_not_there_is_refused_with_the_names_of_those_that_ship() -> None:
+    with pytest.raises(ConfigError, match=r"recipe huge: no such file, and not one of the recipes that ship: baseline"):
+        read_recipe("huge", [])
+
+
+def test_a_recipe_without_a_backbone_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "empty.toml"
+    path.write_text("")
+    with pytest.raises(ConfigError, match=r"backbone: missing; add this key"):
+        read_recipe(str(path), [])
+
+
+def _documented_keys() -> dict[str, str]:
+    text = (Path(__file__).parents[3] / "docs" / "learning.md").read_text()
+    table = text.split("## The recipe", 1)[1].split("\n## ", 1)[0]
+    return dict(re.findall(r"^\| `([a-z_.]+)` \| ([^|]+) \|", table, flags=re.MULTILINE))
+
+
+def _default_by_key() -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, field in Recipe.model_fields.items():
+        if hasattr(field.annotation, "model_fields"):
+            inner = field.annotation.model_fields
+            found |= {f"{name}.{key}": each.get_default(call_default_factory=True) for key, each in inner.items()}
+        else:
+            found[name] = field.default
+    return found
+
+
+def test_the_documented_table_of_keys_is_complete_and_gives_the_defaults() -> None:
+    documented, defaults = _documented_keys(), _default_by_key()
+    assert set(documented) == set(defaults)
+    wrong = {
+        key: (said, defaults[key])
+        for key, said in documented.items()
+        if defaults[key].__class__ in {int, float, bool, str} and said.strip() != str(defaults[key])
+    }
+    assert wrong == {}
