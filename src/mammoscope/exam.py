@@ -10,13 +10,13 @@ from mammoscope.errors import UserInputError
 
 @dataclass(frozen=True, slots=True)
 class Mammogram:
-    """One image of one breast; ids are never empty."""
+    """One image of one breast; ids are never empty, the view is None where nobody says it."""
 
     image_id: str
     patient_id: str
     exam_id: str
     laterality: Laterality
-    view: View
+    view: View | None
 
     def __post_init__(self) -> None:
         for name in ("image_id", "patient_id", "exam_id"):

@@ -22,6 +22,7 @@ class Verdict(StrEnum):
     BLANK = "blank"
     UNKNOWN_SIDE = "unknown_side"
     UNKNOWN_PATIENT = "unknown_patient"
+    DUPLICATE = "duplicate"
 
 
 def refusal(verdict: Verdict, name: str, *, found: str, expected: str, advice: str) -> ImageRefusedError:

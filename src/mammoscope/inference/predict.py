@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mammoscope.anatomy import Laterality, View
 from mammoscope.errors import ImageRefusedError, UserInputError
 from mammoscope.evaluation.scores import SCORES_VERSION, aggregate_to_breasts
+from mammoscope.exam import Mammogram, group_into_exams
 from mammoscope.imaging.canvas import CanvasPixels
 from mammoscope.imaging.header import Header
 from mammoscope.imaging.prepare import PrepareJob, PrepareSettings, Rejection, prepare_job
@@ -26,23 +27,12 @@ _CHUNK = 256  # files that are handed out at once: bounds the prepared pictures 
 TaskRunner = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """Whose image a file is; the view is None where nobody says it."""
-
-    image_id: str
-    patient_id: str
-    exam_id: str
-    laterality: Laterality
-    view: View | None
-
-
 @dataclass(frozen=True, slots=True)
 class ScoringTask:
-    """A file to score; the identity is None where the file's own header must tell."""
+    """A file to score; the mammogram is None where the file's own header must tell whose it is."""
 
     path: Path
-    identity: Identity | None
+    mammogram: Mammogram | None
     settings: PrepareSettings
 
 
@@ -51,7 +41,7 @@ class PreparedFile:
     """A file that can be scored; pixels are (row, column)."""
 
     path: Path
-    identity: Identity
+    mammogram: Mammogram
     pixels: CanvasPixels
 
 
@@ -70,7 +60,7 @@ def tasks_from_table(manifest: pl.DataFrame, settings: PrepareSettings) -> list[
     return [
         ScoringTask(
             Path(path),
-            Identity(
+            Mammogram(
                 image_id=image_id,
                 patient_id=patient_id,
                 exam_id=exam_id,
@@ -99,13 +89,13 @@ def tasks_from_folder(folder: Path, settings: PrepareSettings) -> list[ScoringTa
 
 def prepare_file(task: ScoringTask) -> PreparedFile | Rejection:
     """One file, prepared as the run prepared its own, or why it cannot be."""
-    name = task.identity.image_id if task.identity else task.path.stem
+    name = task.mammogram.image_id if task.mammogram else task.path.stem
     prepared = prepare_job(PrepareJob(name, str(task.path)), task.settings)
     if isinstance(prepared, Rejection):
         return prepared
     try:
-        identity = task.identity or _identity_from_header(prepared.header, name)
-        return PreparedFile(task.path, identity, prepared.pixels)
+        mammogram = task.mammogram or _read_mammogram(prepared.header, name)
+        return PreparedFile(task.path, mammogram, prepared.pixels)
     except ImageRefusedError as error:
         return Rejection(name, str(task.path), error.code, error.sentence)
 
@@ -116,21 +106,19 @@ def predict(
     """The scores of all files that can be scored; the same to the bit whatever the order in which they get ready.
 
     Raises:
-        UserInputError: not one file can be scored, or two files are the same image.
+        UserInputError: not one file can be scored, or an exam has images of two patients.
     """
-    path_by_image: dict[str, Path] = {}
-    identities: list[Identity] = []
+    mammograms: list[Mammogram] = []
     scores: list[NDArray[np.float64]] = []
     rejections: list[Rejection] = []
     for batch in _batches(_prepared(tasks, run_tasks, advance, rejections)):
-        for prepared in batch:
-            _refuse_second(prepared, path_by_image)
-            identities.append(prepared.identity)
+        mammograms += [prepared.mammogram for prepared in batch]
         scores.append(score_pictures(bundle, [prepared.pixels for prepared in batch]))
-    if not identities:
+    if not mammograms:
         first = f"; the first: {rejections[0].sentence}" if rejections else ""
         raise UserInputError(f"none of {len(tasks)} files can be scored{first}")
-    image_scores = _image_scores(identities, np.concatenate(scores))
+    group_into_exams(mammograms)  # refuses an exam of two patients
+    image_scores = _image_scores(mammograms, np.concatenate(scores))
     ordered = tuple(sorted(rejections, key=lambda rejection: rejection.path))
     return Prediction(image_scores, aggregate_to_breasts(image_scores), ordered)
 
@@ -138,11 +126,14 @@ def predict(
 def _prepared(
     tasks: Sequence[ScoringTask], run_tasks: TaskRunner, advance: Callable[[int], None], rejections: list[Rejection]
 ) -> Iterator[PreparedFile]:
+    path_by_image: dict[str, Path] = {}
     for start in range(0, len(tasks), _CHUNK):
         numbered = list(enumerate(tasks[start : start + _CHUNK]))
         for outcome in _in_order(run_tasks(_prepare_numbered, numbered), advance):
             if isinstance(outcome, Rejection):
                 rejections.append(outcome)
+            elif (first := path_by_image.setdefault(outcome.mammogram.image_id, outcome.path)) != outcome.path:
+                rejections.append(_reject_second(outcome, first))
             else:
                 yield outcome
 
@@ -165,10 +156,15 @@ def _in_order(
             n_given += 1
 
 
-def _refuse_second(prepared: PreparedFile, path_by_image: dict[str, Path]) -> None:
-    first = path_by_image.setdefault(prepared.identity.image_id, prepared.path)
-    if first != prepared.path:
-        raise UserInputError(f"{prepared.path}: found the same image as in {first}, expected each once; remove one")
+def _reject_second(prepared: PreparedFile, first: Path) -> Rejection:
+    error = refusal(
+        Verdict.DUPLICATE,
+        prepared.mammogram.image_id,
+        found=f"the same image as in {first.name}",
+        expected="each image once",
+        advice="remove one of the files",
+    )
+    return Rejection(prepared.mammogram.image_id, str(prepared.path), error.code, error.sentence)
 
 
 def _batches(prepared: Iterator[PreparedFile]) -> Iterator[list[PreparedFile]]:
@@ -176,31 +172,31 @@ def _batches(prepared: Iterator[PreparedFile]) -> Iterator[list[PreparedFile]]:
         yield batch
 
 
-def _image_scores(identities: Sequence[Identity], scores: NDArray[np.float64]) -> pl.DataFrame:
+def _image_scores(mammograms: Sequence[Mammogram], scores: NDArray[np.float64]) -> pl.DataFrame:
     return pl.DataFrame(
         {
-            "schema_version": [SCORES_VERSION] * len(identities),
-            "level": ["image"] * len(identities),
-            "patient_id": [identity.patient_id for identity in identities],
-            "exam_id": [identity.exam_id for identity in identities],
-            "laterality": [identity.laterality.value for identity in identities],
-            "view": [identity.view.value if identity.view else None for identity in identities],
-            "image_id": [identity.image_id for identity in identities],
-            "n_images": [1] * len(identities),
+            "schema_version": [SCORES_VERSION] * len(mammograms),
+            "level": ["image"] * len(mammograms),
+            "patient_id": [mammogram.patient_id for mammogram in mammograms],
+            "exam_id": [mammogram.exam_id for mammogram in mammograms],
+            "laterality": [mammogram.laterality.value for mammogram in mammograms],
+            "view": [mammogram.view.value if mammogram.view else None for mammogram in mammograms],
+            "image_id": [mammogram.image_id for mammogram in mammograms],
+            "n_images": [1] * len(mammograms),
             "score": scores,
-            "cancer": pl.Series([None] * len(identities), dtype=pl.Boolean),
-            "fold": pl.Series([None] * len(identities), dtype=pl.Int64),
+            "cancer": pl.Series([None] * len(mammograms), dtype=pl.Boolean),
+            "fold": pl.Series([None] * len(mammograms), dtype=pl.Int64),
         },
         schema_overrides={"view": pl.String},
     ).sort("patient_id", "exam_id", "laterality", "image_id")
 
 
-def _identity_from_header(header: Header, name: str) -> Identity:
+def _read_mammogram(header: Header, name: str) -> Mammogram:
     if header.patient_id is None:
         raise _refuse_unknown(Verdict.UNKNOWN_PATIENT, name, "Patient ID")
     if header.laterality is None:
         raise _refuse_unknown(Verdict.UNKNOWN_SIDE, name, "Image Laterality")
-    return Identity(
+    return Mammogram(
         image_id=header.image_uid or name,
         patient_id=header.patient_id,
         exam_id=header.study_uid or header.patient_id,
