@@ -26,18 +26,14 @@ class TrainingTask(lightning.LightningModule):
         self._losses: list[torch.Tensor] = []
         self._held_out_scores: list[torch.Tensor] = []
 
-    def on_train_epoch_start(self) -> None:
-        """Chance starts anew from (seed, fold, epoch), so that a resumed training is the undisturbed one."""
-        seed = int(np.random.SeedSequence((self.recipe.seed, self.fold, self.current_epoch)).generate_state(1)[0])
-        self.generator.manual_seed(seed)
-        torch.manual_seed(seed)  # dropout draws from torch's own state, which `train_fold` has forked
-
-    def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:  # noqa: ARG002  # Lightning's signature
+    def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
         """The loss of a batch of stored pictures.
 
         Raises:
             ConfigError: the loss is no finite number any more.
         """
+        if batch_index == 0:
+            self._begin_chance()
         picture = self.recipe.picture
         grey = to_network_input(batch.pictures, rows=picture.train_rows, columns=picture.train_columns)
         logits = self.network(augment(grey, self.recipe.augment, generator=self.generator))
@@ -69,6 +65,15 @@ class TrainingTask(lightning.LightningModule):
         scores = torch.cat(self._held_out_scores).numpy()
         self._held_out_scores.clear()
         return scores
+
+    def _begin_chance(self) -> None:
+        """Chance starts anew from (seed, fold, epoch), so that a resumed training is the undisturbed one.
+
+        Not in a hook of the epoch's start: what Lightning and the loader draw after it depends on what was before.
+        """
+        seed = int(np.random.SeedSequence((self.recipe.seed, self.fold, self.current_epoch)).generate_state(1)[0])
+        self.generator.manual_seed(seed)
+        torch.manual_seed(seed)  # dropout draws from torch's own state, which `train_fold` has forked
 
     def _refuse_divergence(self, values: torch.Tensor, name: str) -> None:
         if not torch.isfinite(values).all():
