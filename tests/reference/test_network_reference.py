@@ -6,7 +6,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
-from timm.layers import SelectAdaptivePool2d
+from timm.layers.adaptive_avgmax_pool import SelectAdaptivePool2d
 
 from mammoscope.learning.network import Pooling, build_network, load_backbone
 from mammoscope.learning.recipe import BackboneSettings, Recipe

@@ -10,10 +10,14 @@ import pytest
 import torch
 
 from mammoscope.cohort.manifest import SCHEMA, read_manifest, write_manifest
+from mammoscope.evaluation.scores import write_scores
 from mammoscope.imaging.prepare import PrepareJob, PrepareSettings, prepare_store
 from mammoscope.imaging.store import PreparedStore, open_store
+from mammoscope.learning.network import build_network
 from mammoscope.learning.recipe import Recipe, read_recipe
 from mammoscope.learning.run import Run, start_run
+from mammoscope.learning.training import write_weights
+from mammoscope.phantom.cohort import CohortSettings, synthesize_cohort
 
 RecipeOf = Callable[..., Recipe]
 StartRun = Callable[[Recipe], Run]
@@ -119,3 +123,42 @@ def start_tiny_run(tmp_path: Path) -> StartRun:
         return start_run(tmp_path / f"run{len(names)}", recipe, prepare, made_from=made_from)
 
     return start
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic cohort of two patients without outcome: test.csv and eight DICOM files in test_images."""
+    folder = tmp_path_factory.mktemp("phantoms")
+    settings = CohortSettings(patients=1, prevalence=0.0, seed=1, held_out=2, scale=0.1)
+    synthesize_cohort(folder, settings, run_tasks=map, advance=lambda _: None)
+    return folder
+
+
+@pytest.fixture
+def random_run(recipe_of: RecipeOf, start_tiny_run: StartRun) -> Run:
+    """A run of two folds with random weights, which scored one case and three controls."""
+    run = start_tiny_run(recipe_of())
+    for fold in range(2):
+        torch.manual_seed(fold)
+        write_weights(build_network(run.recipe), run.weights_path(fold))
+        write_scores(_held_out_scores(fold), run.fold_path(fold) / "scores.parquet")
+    return run
+
+
+def _held_out_scores(fold: int) -> pl.DataFrame:
+    """An image of each breast of one patient; the left one of fold 0 is the case."""
+    return pl.DataFrame(
+        {
+            "schema_version": [1, 1],
+            "level": ["image", "image"],
+            "patient_id": [f"p{fold}", f"p{fold}"],
+            "exam_id": [f"e{fold}", f"e{fold}"],
+            "laterality": ["L", "R"],
+            "view": ["CC", "CC"],
+            "image_id": [f"{fold}L", f"{fold}R"],
+            "n_images": [1, 1],
+            "score": [0.25, 0.75],
+            "cancer": [fold == 0, False],
+            "fold": [fold, fold],
+        }
+    )

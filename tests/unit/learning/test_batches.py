@@ -87,7 +87,7 @@ def test_held_out_pictures_come_all_and_in_their_order(pictures: StorePictures) 
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_stored_greys_become_shares_of_white(dtype: type[np.unsignedinteger]) -> None:  # type: ignore[type-arg]  # numpy's own bound
+def test_stored_greys_become_shares_of_white(dtype: type[np.uint8 | np.uint16]) -> None:
     white = np.iinfo(dtype).max
     stored = np.array([[[0, white // 5, white]]], dtype=dtype)
     grey = to_network_input(torch.from_numpy(stored), rows=None, columns=None)

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mammoscope.errors import ConfigError, WeightsError
-from mammoscope.learning.network import adopt_weights_metadata, build_network, load_backbone
+from mammoscope.learning.network import adopt_metadata, adopt_weights_metadata, build_network, load_backbone
 from mammoscope.learning.recipe import Recipe, read_recipe
 
 RecipeOf = Callable[..., Recipe]
@@ -57,7 +57,7 @@ def test_mean_and_spread_are_taken_from_the_pictures(recipe_of: RecipeOf) -> Non
     seen: list[torch.Tensor] = []
     network.backbone.conv1.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     network(torch.full((1, 1, 64, 32), 0.5))
-    assert seen[0].unique().tolist() == [2.0]
+    assert set(seen[0].flatten().tolist()) == {2.0}
 
 
 @pytest.mark.parametrize("frozen", [False, True])
@@ -76,7 +76,7 @@ def test_an_unknown_network_is_refused_with_names_like_it(recipe_of: RecipeOf) -
 
 
 def test_options_that_the_network_does_not_take_are_refused(recipe_of: RecipeOf) -> None:
-    with pytest.raises(ConfigError, match=r"backbone: test_resnet with options \{'colour': 3\} cannot be made"):
+    with pytest.raises(ConfigError, match=r"backbone: test_resnet cannot be made with options \{'colour': 3\} "):
         build_network(recipe_of("backbone.options.colour=3"))
 
 
@@ -163,7 +163,27 @@ def test_metadata_of_weights_are_taken_over(recipe_of: RecipeOf, tmp_path: Path)
     adopted = adopt_weights_metadata(recipe_of("backbone.options.drop_rate=0.1"), path)
     assert adopted.backbone.weights == str(path)
     assert adopted.backbone.options == {"drop_rate": 0.1, "pad_type": "same"}
-    assert (adopted.picture.mean, adopted.picture.spread) == (pytest.approx(0.4), pytest.approx(0.2))
+    assert [adopted.picture.mean, adopted.picture.spread] == pytest.approx([0.4, 0.2])
+
+
+def test_weights_of_the_hub_come_with_timms_mean_and_spread(recipe_of: RecipeOf) -> None:
+    recipe = recipe_of("backbone.name=efficientnet_b4", "backbone.weights=hub")
+    adopted = adopt_metadata(recipe, None).picture
+    # timm's IMAGENET_DEFAULT_MEAN and _STD, over the three colours
+    assert [adopted.mean, adopted.spread] == pytest.approx([(0.485 + 0.456 + 0.406) / 3, (0.229 + 0.224 + 0.225) / 3])
+
+
+def test_random_weights_keep_the_recipes_mean_and_spread(recipe_of: RecipeOf) -> None:
+    recipe = recipe_of("backbone.weights=none", "picture.mean=0.3")
+    assert adopt_metadata(recipe, None) == recipe
+
+
+def test_a_given_file_takes_the_place_of_the_recipes_weights(recipe_of: RecipeOf, tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file({"a": torch.zeros(1)}, path, metadata={"mean": "0,0,0"})
+    adopted = adopt_metadata(recipe_of("backbone.weights=hub"), path)
+    assert (adopted.backbone.weights, adopted.picture.mean) == (str(path), 0.0)
+    assert adopt_metadata(recipe_of(f"backbone.weights={path}"), None) == adopted
 
 
 def test_weights_without_metadata_change_nothing_but_the_weights(recipe_of: RecipeOf, tmp_path: Path) -> None:
@@ -183,5 +203,5 @@ def test_weights_that_say_another_network_are_refused(recipe_of: RecipeOf, colou
 @pytest.mark.parametrize("said", [{"std": "0,0,0"}, {"mean": "grey"}, {"mean": ""}, {"std": "nan"}, {"mean": "124"}])
 def test_metadata_that_cannot_be_are_refused(recipe_of: RecipeOf, tmp_path: Path, said: dict[str, str]) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors", metadata=said)
-    with pytest.raises(WeightsError, match=r"found (mean|std) = '.*' in its metadata, expected numbers above 0"):
+    with pytest.raises(WeightsError, match=r"found (mean|std) = '.*' in its metadata, expected numbers from 0 to 1"):
         adopt_weights_metadata(recipe_of(), tmp_path / "w.safetensors")

@@ -1,6 +1,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,8 +105,9 @@ def _documented_keys() -> dict[str, str]:
 def _default_by_key() -> dict[str, object]:
     found: dict[str, object] = {}
     for name, field in Recipe.model_fields.items():
-        if hasattr(field.annotation, "model_fields"):
-            inner = field.annotation.model_fields
+        annotation: Any = field.annotation
+        if hasattr(annotation, "model_fields"):
+            inner = annotation.model_fields
             found |= {f"{name}.{key}": each.get_default(call_default_factory=True) for key, each in inner.items()}
         else:
             found[name] = field.default

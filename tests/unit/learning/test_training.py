@@ -235,7 +235,8 @@ def test_a_held_out_fold_of_one_class_is_scored_without_figures(
 def test_the_progress_counts_every_batch(
     recipe_of: RecipeOf, tiny_manifest: pl.DataFrame, tiny_store: PreparedStore, start_tiny_run: StartRun
 ) -> None:
-    recipe, steps = recipe_of("batch.size=6", "batch.micro=3"), []
+    recipe = recipe_of("batch.size=6", "batch.micro=3")
+    steps: list[int] = []
     train_fold(start_tiny_run(recipe), tiny_manifest, tiny_store, fold=0, on_step=steps.append)
     assert sum(steps) == count_batches(16, recipe) == 8
 
@@ -385,7 +386,7 @@ def test_a_training_is_the_plain_loop(
             weights = torch.where(targets[positions] == 1, 3.0, 1.0)
             likelihood = torch.where(targets[positions] == 1, torch.sigmoid(logits), torch.sigmoid(-logits))
             optimizer.zero_grad()
-            (-weights * likelihood.log()).mean().backward()
+            torch.autograd.backward((-weights * likelihood.log()).mean())
             if clip_norm:
                 torch.nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
             optimizer.step()
@@ -466,7 +467,7 @@ def test_a_training_that_diverges_says_what_to_do(
 def test_scores_that_are_no_numbers_are_refused(recipe_of: RecipeOf) -> None:
     recipe = recipe_of()
     task = TrainingTask(build_network(recipe), recipe, fold=0, n_steps=1)
-    task.network.head[-1].bias.data.fill_(float("nan"))  # type: ignore[union-attr, operator]  # the last layer
+    torch.nn.init.constant_(list(task.network.head.parameters())[-1], float("nan"))
     task.network.eval()
     with pytest.raises(ConfigError, match=r"with which the scores of fold 0 ran out of the finite numbers"):
         task.validation_step(Batch(torch.zeros(1, 64, 32, dtype=torch.uint8), torch.zeros(1)), 0)

@@ -1,0 +1,149 @@
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from mammoscope.evaluation.scores import read_scores
+from mammoscope.learning.run import Run
+
+CliRun = Callable[..., tuple[int, str, str]]
+Predict = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def images(phantoms: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(phantoms / "test_images", tmp_path / "images"))
+
+
+@pytest.fixture
+def predict(run_cli: CliRun, random_run: Run, images: Path, tmp_path: Path) -> Predict:
+    """Run `mammoscope predict` with the random run; exit code, stdout, stderr."""
+
+    def run(*arguments: object, of: Path = images) -> tuple[int, str, str]:
+        return run_cli("predict", random_run.path, of, "-o", tmp_path / "out", "--workers", 1, *arguments)
+
+    return run
+
+
+def _submission(folder: Path) -> dict[str, float]:
+    with (folder / "submission.csv").open() as file:
+        assert file.readline() == "prediction_id,cancer\n"
+        return {row[0]: float(row[1]) for row in csv.reader(file)}
+
+
+def test_a_table_gives_scores_and_the_competitions_file(
+    predict: Predict, phantoms: Path, tmp_path: Path, random_run: Run
+) -> None:
+    code, out, err = predict("--table", phantoms / "test.csv", "--json")
+    assert code == 0, err
+    asked = set(pl.read_csv(phantoms / "test.csv")["prediction_id"])
+    assert set(_submission(tmp_path / "out")) == asked
+    assert json.loads(out) == json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert json.loads(out) | {"scores": "", "submission": ""} == {
+        "images_scored": 8,
+        "images_refused": 0,
+        "breasts_scored": 4,
+        "breasts_without_image": 0,
+        "folds": "0, 1",
+        "scores": "",
+        "submission": "",
+    }
+    scores = read_scores(tmp_path / "out" / "scores.parquet")
+    assert scores.equals(read_scores(tmp_path / "out" / "scores.csv"))
+    assert dict(scores["level"].value_counts().iter_rows()) == {"image": 8, "breast": 4, "exam": 2}
+    assert pl.read_parquet(tmp_path / "out" / "rejected.parquet").height == 0
+    assert random_run.trained_folds == (0, 1)
+
+
+def test_the_run_folder_is_all_that_is_needed(
+    run_cli: CliRun, random_run: Run, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Moved elsewhere, without store, cohort, table or the weights that training started from."""
+    (tmp_path / "elsewhere").mkdir()
+    shutil.move(random_run.path, tmp_path / "elsewhere" / "run")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    code, _, err = run_cli("predict", "run", images, "-o", "out", "--workers", 1)
+    assert code == 0, err
+    assert len(_submission(tmp_path / "elsewhere" / "out")) == 4
+
+
+def test_a_breast_without_a_usable_image_gets_the_share_of_cases(
+    predict: Predict, phantoms: Path, images: Path, tmp_path: Path
+) -> None:
+    """One file is missing, the other of its breast is no picture; one breast has lost one of two."""
+    table = pl.read_csv(phantoms / "test.csv", infer_schema=False)
+    first, second = (
+        images / row[0] / f"{row[1]}.dcm" for row in table.select("patient_id", "image_id")[:2].iter_rows()
+    )
+    other = images / table["patient_id"][2] / f"{table['image_id'][2]}.dcm"
+    first.unlink()
+    second.write_text("a letter, and no picture")
+    other.unlink()
+    code, out, err = predict("--table", phantoms / "test.csv", "--json")
+    assert code == 0, err
+    facts = json.loads(out)
+    counted = ("images_scored", "images_refused", "breasts_scored", "breasts_without_image")
+    assert [facts[name] for name in counted] == [5, 3, 3, 1]
+    submission = _submission(tmp_path / "out")
+    assert set(submission) == set(table["prediction_id"])
+    assert submission[table["prediction_id"][0]] == 0.25  # one of the four breasts that the run has scored is a case
+    refused = pl.read_parquet(tmp_path / "out" / "rejected.parquet")
+    assert sorted(refused["code"]) == ["not_dicom", "unreadable", "unreadable"]
+    assert err.count("warning: refused (") == 3
+
+
+def test_one_file_may_be_given(predict: Predict, images: Path, tmp_path: Path) -> None:
+    assert predict(of=min(images.rglob("*.dcm")))[0] == 0
+    assert len(_submission(tmp_path / "out")) == 1
+
+
+def test_the_same_again_gives_the_same_bytes(predict: Predict, phantoms: Path, tmp_path: Path) -> None:
+    assert predict("--table", phantoms / "test.csv")[0] == 0
+    before = (tmp_path / "out" / "scores.csv").read_bytes()
+    assert predict("--table", phantoms / "test.csv")[0] == 0
+    assert (tmp_path / "out" / "scores.csv").read_bytes() == before
+
+
+def test_a_run_whose_training_was_broken_off_predicts_with_what_is_done(
+    predict: Predict, random_run: Run, images: Path
+) -> None:
+    shutil.rmtree(random_run.fold_path(1))
+    assert not (random_run.path / "scores.parquet").exists()
+    code, out, _ = predict("--json", of=min(images.rglob("*.dcm")))
+    assert code == 0
+    assert json.loads(out)["folds"] == "0"
+
+
+def test_what_is_no_run_ends_with_2(run_cli: CliRun, tmp_path: Path, images: Path) -> None:
+    code, out, err = run_cli("predict", tmp_path / "nowhere", images, "-o", tmp_path / "out")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {tmp_path / 'nowhere'}: not a run folder, environment.json is missing")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_files_ends_with_2(predict: Predict, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    code, _, err = predict(of=tmp_path / "empty")
+    assert code == 2
+    assert err == f"error: {tmp_path / 'empty'}: holds no file, expected DICOM files to read\n"
+
+
+def test_a_table_of_none_of_the_files_ends_with_2(predict: Predict, phantoms: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    code, _, err = predict("--table", phantoms / "test.csv", of=tmp_path / "empty")
+    assert code == 2
+    assert "found none of the table's 8 images" in err
+
+
+def test_an_output_that_is_a_file_is_noticed_before_the_work(
+    predict: Predict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").write_text("")
+    monkeypatch.setattr("mammoscope.inference.predict.predict", None)  # any call would be an internal error
+    code, _, err = predict()
+    assert code == 2
+    assert err.startswith(f"error: {tmp_path / 'out'}: File exists; check the path")

@@ -1,0 +1,72 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from mammoscope.learning.network import build_network
+from mammoscope.learning.recipe import Recipe
+from mammoscope.learning.scoring import autocast_type, choose_device, score_batches
+
+RecipeOf = Callable[..., Recipe]
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+def test_no_batch_gives_no_score(recipe_of: RecipeOf) -> None:
+    scores = score_batches(build_network(recipe_of()), [], recipe=recipe_of(), device=CPU)
+    assert scores.shape == (0,)
+
+
+def test_scores_are_probabilities_whatever_the_batches(recipe_of: RecipeOf) -> None:
+    torch.manual_seed(3)
+    network = build_network(recipe_of("head.dropout=0.5")).train()
+    pictures = torch.randint(0, 256, (7, 64, 32), dtype=torch.uint8)
+    whole = score_batches(network, [pictures], recipe=recipe_of(), device=CPU)
+    parts = score_batches(network, [pictures[:2], pictures[2:4], pictures[4:]], recipe=recipe_of(), device=CPU)
+    assert whole.dtype == np.float64
+    assert ((whole > 0) & (whole < 1)).all()
+    assert np.abs(whole - parts).max() < 1e-6
+    assert len(set(whole)) == 7
+
+
+def test_pictures_of_16_bits_are_scored_as_those_of_8(recipe_of: RecipeOf) -> None:
+    network = build_network(recipe_of())
+    grey = np.random.default_rng(0).integers(0, 256, (2, 64, 32))
+    eight, sixteen = torch.from_numpy(grey.astype(np.uint8)), torch.from_numpy((grey * 257).astype(np.uint16))
+    scores = [score_batches(network, [each], recipe=recipe_of(), device=CPU) for each in (eight, sixteen)]
+    assert np.abs(scores[0] - scores[1]).max() < 1e-6
+
+
+def test_the_size_to_score_at_is_the_held_out_one(recipe_of: RecipeOf) -> None:
+    recipe = recipe_of("picture.held_out_rows=128", "picture.held_out_columns=64")
+    network, seen = build_network(recipe), []
+    network.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape)))
+    score_batches(network, [torch.zeros(2, 64, 32, dtype=torch.uint8)], recipe=recipe, device=CPU)
+    assert seen == [(2, 1, 128, 64)]
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("f32", torch.float32), ("bf16", torch.bfloat16)])
+def test_the_network_computes_in_the_precision_of_the_recipe(
+    recipe_of: RecipeOf, precision: str, expected: torch.dtype
+) -> None:
+    recipe, seen = recipe_of(f"precision={precision}"), []
+    network = build_network(recipe)
+    network.head.register_forward_hook(lambda _, __, output: seen.append(output.dtype))
+    score_batches(network, [torch.zeros(1, 64, 32, dtype=torch.uint8)], recipe=recipe, device=CPU)
+    assert seen == [expected]
+
+
+def test_precision_follows_recipe_and_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert autocast_type("f32", CPU) is autocast_type("f32", GPU) is None
+    assert autocast_type("bf16", CPU) is autocast_type("bf16", GPU) is torch.bfloat16
+    for is_able, expected in ((True, torch.bfloat16), (False, None)):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda is_able=is_able: is_able)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda is_able=is_able, **_: is_able)
+        assert autocast_type("auto", CPU) is autocast_type("auto", GPU) is expected
+
+
+def test_the_device_is_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for is_there, expected in ((True, GPU), (False, CPU)):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda is_there=is_there: is_there)
+        assert choose_device() == expected
+    assert choose_device("cpu") == CPU
