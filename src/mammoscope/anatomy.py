@@ -11,11 +11,6 @@ class Laterality(StrEnum):
     LEFT = "L"
     RIGHT = "R"
 
-    @property
-    def other(self) -> "Laterality":
-        """The opposite side."""
-        return Laterality.RIGHT if self is Laterality.LEFT else Laterality.LEFT
-
 
 class View(StrEnum):
     """The projection of a mammogram; the value is its View Position abbreviation (PS3.16 CID 4014)."""

@@ -23,11 +23,6 @@ class Mammogram:
             if not getattr(self, name).strip():
                 raise UserInputError(f"image {self.image_id!r}: {name} is empty, expected an identifier")
 
-    @property
-    def breast_id(self) -> str:
-        """The breast that the image belongs to, unique in a cohort: exam and side."""
-        return f"{self.exam_id}_{self.laterality}"
-
 
 @dataclass(frozen=True, slots=True)
 class Breast:

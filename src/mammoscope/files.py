@@ -47,9 +47,3 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
 def sha256_of_bytes(content: bytes) -> str:
     """The SHA-256 of some bytes, as 64 hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
-
-
-def sha256_of_file(path: Path) -> str:
-    """The SHA-256 of a file, as 64 hexadecimal digits; the file is never whole in memory."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,7 +15,7 @@ import pytest
 from pydicom.pixels.processing import apply_windowing
 
 from mammoscope.anatomy import Laterality, View
-from mammoscope.files import sha256_of_file
+from mammoscope.files import sha256_of_bytes
 from mammoscope.phantom.cohort import CohortSettings, synthesize_cohort
 from mammoscope.phantom.dicom import Identity, encode_dicom
 from mammoscope.phantom.machine import MACHINES, Machine
@@ -61,6 +61,8 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_number_of_workers(tmp_p
     for n_workers in (1, 2):
         out = tmp_path / str(n_workers)
         synthesize_cohort(out, settings, run_tasks=partial(run_tasks, n_workers=n_workers), advance=lambda _: None)
-        hashes.append({path.relative_to(out): sha256_of_file(path) for path in out.rglob("*") if path.is_file()})
+        hashes.append(
+            {path.relative_to(out): sha256_of_bytes(path.read_bytes()) for path in out.rglob("*") if path.is_file()}
+        )
     assert len(hashes[0]) == 16 + 4  # images; train.csv, two truth tables, the settings
     assert hashes[0] == hashes[1]

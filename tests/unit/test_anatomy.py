@@ -9,11 +9,6 @@ def test_the_left_side_is_read_in_any_spelling(text: str) -> None:
     assert parse_laterality(text) is Laterality.LEFT
 
 
-def test_the_other_side_is_the_opposite_one() -> None:
-    assert Laterality.LEFT.other is Laterality.RIGHT
-    assert Laterality.RIGHT.other is Laterality.LEFT
-
-
 @pytest.mark.parametrize("text", ["", "B", "both", "LR", "0", "linke"])
 def test_a_text_that_names_no_single_side_is_refused(text: str) -> None:
     with pytest.raises(UserInputError, match=rf"laterality: found '{text}', expected L or R"):

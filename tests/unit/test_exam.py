@@ -80,7 +80,3 @@ def test_images_form_exams_and_breasts_in_their_order() -> None:
 
 def test_no_images_are_no_exams() -> None:
     assert group_into_exams([]) == ()
-
-
-def test_a_breast_id_is_exam_and_side() -> None:
-    assert LEFT.breast_id == "exam7_L"

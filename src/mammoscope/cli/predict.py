@@ -36,7 +36,7 @@ def predict(
     """
     from mammoscope.inference.bundle import open_bundle
     from mammoscope.inference.predict import predict as predict_files
-    from mammoscope.inference.predict import tasks_from_folder, tasks_from_table
+    from mammoscope.inference.reading import tasks_from_folder, tasks_from_table
     from mammoscope.inference.submission import make_submission
     from mammoscope.learning.scoring import choose_device
     from mammoscope.scaling import run_tasks
@@ -88,7 +88,7 @@ def _write(output: Path, prediction: "Prediction", submission: "pl.DataFrame", f
     from mammoscope.files import replacing, write_json
     from mammoscope.inference.submission import write_submission
 
-    scores = pl.concat([prediction.image_scores, prediction.breast_scores], how="diagonal")
+    scores = pl.concat([prediction.image_scores, prediction.breast_scores, prediction.exam_scores], how="diagonal")
     write_scores(scores, output / "scores.parquet")
     write_scores(scores, output / "scores.csv")
     write_submission(submission, output / "submission.csv")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe that ships (small, baseline) or a TOML file.")],
+    recipe: Annotated[str, typer.Argument(help="A recipe that ships (tiny, small, baseline) or a TOML file.")],
     cohort: Annotated[Path, typer.Option(help="The cohort folder, split.")],
     store: Annotated[Path, typer.Option(help="The prepared store of the cohort.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The run folder to write, or to go on with.")],
@@ -35,14 +35,13 @@ def train(
     """
     from mammoscope.cohort.manifest import manifest_hash, read_manifest
     from mammoscope.imaging.store import open_store
-    from mammoscope.learning.network import FROM_HUB, RANDOM, adopt_weights_metadata
+    from mammoscope.learning.network import adopt_metadata, build_network
     from mammoscope.learning.recipe import read_recipe
     from mammoscope.learning.run import collect_scores, start_run
     from mammoscope.learning.training import check_store, list_folds
 
-    wanted = read_recipe(recipe, assignments or [])
-    if weights is not None or wanted.backbone.weights not in {FROM_HUB, RANDOM}:
-        wanted = adopt_weights_metadata(wanted, weights or Path(wanted.backbone.weights))
+    wanted = adopt_metadata(read_recipe(recipe, assignments or []), weights)
+    build_network(wanted)  # refuses what cannot be built, before the run folder is made
     manifest, prepared = read_manifest(cohort), open_store(store)
     check_store(prepared, wanted)
     made_from = {

@@ -246,7 +246,7 @@ def _why_no_interval(sample: Sample) -> str | None:
     for is_case, name in ((True, "cases"), (False, "controls")):
         n_patients = sample.scores.filter(pl.col("cancer") == is_case)["patient_id"].n_unique()
         if n_patients < MIN_PATIENTS_FOR_INTERVAL:
-            return f"interval undefined: only {n_patients} patient with {name}, needs {MIN_PATIENTS_FOR_INTERVAL}"
+            return f"no interval: {n_patients} patient with {name}, needs {MIN_PATIENTS_FOR_INTERVAL}"
     return None
 
 

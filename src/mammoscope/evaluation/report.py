@@ -27,8 +27,8 @@ _TRAINING_CAPTIONS = {
 _SIDE_BY_CODE = {Laterality.LEFT.value: "left", Laterality.RIGHT.value: "right"}
 _NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 # what a run may say about itself on a page that is passed on: never where files lie, nor on whose machine
-_FACT_GROUPS = ("versions", "hashes", "seeds")
-_FACT_NAMES = ("version", "commit", "seed", "hash", "device", "backbone", "precision")
+_FACT_GROUPS = ("versions",)
+_FACT_NAMES = ("version", "commit", "seed", "hash", "backbone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +146,8 @@ def _remarks(evaluation: Evaluation) -> list[str]:
     interval = breast.auc.interval
     if interval is not None and interval.low == interval.high:
         remarks.append(
-            "All replicates gave the same AUC, because no score of these breasts is out of order. "
-            "The interval says nothing about other patients; measure on more."
+            "All replicates gave the same AUC, so the interval has no width. "
+            "It says nothing about other patients; measure on more."
         )
     return remarks
 

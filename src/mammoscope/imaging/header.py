@@ -21,6 +21,7 @@ from mammoscope.anatomy import Laterality, View, parse_laterality, parse_view, p
 from mammoscope.errors import ImageRefusedError, UserInputError
 from mammoscope.imaging.verdict import Verdict, refusal
 
+_LARGEST_RESCALE = 1e9  # times 16 bits, far inside of what single precision tells apart from infinity
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PGM_SIGNATURES = (b"P2", b"P5")
 
@@ -65,7 +66,6 @@ class Header:
     rescale_intercept: float = 0.0
     windows: tuple[tuple[float, float], ...] = ()
     voi_function: str = "LINEAR"
-    has_voi_lut: bool = False
     padding: tuple[int, int] | None = None
     presentation_lut_shape: str | None = None
     spacing_mm: tuple[float, float] | None = None
@@ -132,12 +132,12 @@ def judging_elements(name: str) -> Iterator[None]:
             warnings.simplefilter("ignore")  # odd values are judged by what they are needed for
             yield
     except (EOFError, OSError, struct.error) as error:
-        raise refuse_truncated(name, f"an element that breaks off ({error})") from error
+        raise refuse_truncated(name, "an element that breaks off") from error
     except _ELEMENT_ERRORS as error:
         raise refusal(
             Verdict.UNDECODABLE,
             name,
-            found=f"an element that cannot be read ({error})",
+            found=f"an element that cannot be read ({type(error).__name__})",
             expected="elements as PS3.5 says",
             advice="copy the file again; if it stays so, the file is broken",
         ) from error
@@ -178,11 +178,10 @@ def _parse_elements(dataset: Dataset, name: str) -> Header:
         bits_stored=bits_stored,
         high_bit=element.read("HighBit", int, bits_stored - 1),
         is_signed=is_signed,
-        rescale_slope=element.read("RescaleSlope", float, 1.0),
-        rescale_intercept=element.read("RescaleIntercept", float, 0.0),
+        rescale_slope=element.read("RescaleSlope", _as_slope, 1.0),
+        rescale_intercept=element.read("RescaleIntercept", _as_intercept, 0.0),
         windows=tuple(zip(element.numbers("WindowCenter"), element.numbers("WindowWidth"), strict=False)),
         voi_function=element.read("VOILUTFunction", str, "LINEAR"),
-        has_voi_lut="VOILUTSequence" in dataset,
         padding=_parse_padding(element, bits_allocated if is_signed else None),
         presentation_lut_shape=element.read("PresentationLUTShape", str, None),
         spacing_mm=_parse_spacing(element),
@@ -247,6 +246,20 @@ class _ElementReader:
             expected="one valid value",
             advice="the file breaks the standard; ask its sender for a correct one",
         )
+
+
+def _as_intercept(value: Any) -> float:  # noqa: ANN401  # pydicom's values have no common type
+    intercept = float(value)
+    if not abs(intercept) <= _LARGEST_RESCALE:  # NaN too
+        raise ValueError(f"found {intercept}, expected a number up to {_LARGEST_RESCALE:.0e}")
+    return intercept
+
+
+def _as_slope(value: Any) -> float:  # noqa: ANN401  # pydicom's values have no common type
+    slope = _as_intercept(value)
+    if abs(slope) < 1 / _LARGEST_RESCALE:
+        raise ValueError(f"found {slope}, expected a number other than 0")
+    return slope
 
 
 def _as_list(value: Any) -> list[float]:  # noqa: ANN401  # pydicom's values have no common type

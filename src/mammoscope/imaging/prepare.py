@@ -383,7 +383,7 @@ def _describe(store: Path, settings: PrepareSettings) -> None:
                 "give those, or prepare into a new folder"
             )
         return
-    if any(path.name != shards.LOCK_NAME for path in store.iterdir()):
+    if any(not path.name.startswith(".") for path in store.iterdir()):  # the lock, or what a killed start left
         raise StoreError(f"{store}: found files of something else, expected an empty folder or a store; choose another")
     description = StoreDescription(settings_hash=settings.hash, settings=settings)
     write_text(store / shards.DESCRIPTION_NAME, to_toml(description))

@@ -22,6 +22,8 @@ class Verdict(StrEnum):
     BLANK = "blank"
     UNKNOWN_SIDE = "unknown_side"
     UNKNOWN_PATIENT = "unknown_patient"
+    UNKNOWN_EXAM = "unknown_exam"
+    MIXED_PATIENTS = "mixed_patients"
     DUPLICATE = "duplicate"
 
 

@@ -12,10 +12,11 @@ def make_submission(
 ) -> tuple[pl.DataFrame, int]:
     """The submission, sorted by prediction id, and how many wanted breasts had no score of their own.
 
+    A breast that several exams show gets the mean over them, because the competition knows no exams.
     `wanted` is a table with patient_id and laterality, a row for each image that was asked for; a breast of it that
     has no score gets `without_image`, because the competition refuses a file that lacks a row.
     """
-    scored = breast_scores.select(_prediction_id(), pl.col("score").alias("cancer"))
+    scored = breast_scores.group_by(_prediction_id()).agg(pl.col("score").mean().alias("cancer"))
     if wanted is None:
         return scored.sort("prediction_id"), 0
     asked = wanted.select(_prediction_id()).unique()

@@ -2,7 +2,9 @@
 
 import copy
 import difflib
-import math
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +98,19 @@ def load_backbone(network: CancerNetwork, backbone: BackboneSettings) -> None:
     network.backbone.load_state_dict({key: weights[key].to(value.dtype) for key, value in wanted.items()})
 
 
+def adopt_metadata(recipe: Recipe, weights: Path | None) -> Recipe:
+    """The recipe with what its weights say of themselves taken over; a file takes the place of the recipe's weights.
+
+    Raises:
+        WeightsError: as `adopt_weights_metadata`.
+    """
+    if weights is None and recipe.backbone.weights == FROM_HUB:
+        return adopt_hub_metadata(recipe)
+    if weights is None and recipe.backbone.weights == RANDOM:
+        return recipe
+    return adopt_weights_metadata(recipe, weights or Path(recipe.backbone.weights))
+
+
 def adopt_weights_metadata(recipe: Recipe, weights: Path) -> Recipe:
     """The recipe with `backbone.weights` set to a file, and what the file says of itself taken over.
 
@@ -115,8 +130,17 @@ def adopt_weights_metadata(recipe: Recipe, weights: Path) -> Recipe:
     if "pad_type" in said:
         options["pad_type"] = said["pad_type"]
     grey = {name: _grey(said[key], weights, key) for name, key in (("mean", "mean"), ("spread", "std")) if key in said}
-    backbone = recipe.backbone.model_copy(update={"weights": str(weights), "options": options})
+    backbone = recipe.backbone.model_copy(update={"weights": str(weights.resolve()), "options": options})
     return recipe.model_copy(update={"backbone": backbone, "picture": recipe.picture.model_copy(update=grey)})
+
+
+def adopt_hub_metadata(recipe: Recipe) -> Recipe:
+    """The recipe with the mean and spread that timm says its own weights were trained with, as grey equivalents."""
+    said = timm.get_pretrained_cfg(recipe.backbone.name) if timm.is_model(recipe.backbone.name) else None
+    if said is None:  # timm has no weights for it; making the network, or fetching them, will say so
+        return recipe
+    grey = {"mean": sum(said.mean) / len(said.mean), "spread": sum(said.std) / len(said.std)}
+    return recipe.model_copy(update={"picture": recipe.picture.model_copy(update=grey)})
 
 
 def _grey(text: str, weights: Path, key: str) -> float:
@@ -125,10 +149,11 @@ def _grey(text: str, weights: Path, key: str) -> float:
     except ValueError:
         channels = []
     grey = sum(channels) / max(len(channels), 1)
-    if not (math.isfinite(grey) and 0 < grey <= 1):
+    is_possible = 0 <= grey <= 1 if key == "mean" else 0 < grey <= 1  # NaN is neither
+    if not (channels and is_possible):
         raise WeightsError(
-            f"weights {weights}: found {key} = {text!r} in its metadata, expected numbers above 0 and up to 1, "
-            "split by commas; write the file anew without it"
+            f"weights {weights}: found {key} = {text!r} in its metadata, expected numbers from 0 to 1, split by commas "
+            "(std above 0); write the file anew without it"
         )
     return grey
 
@@ -144,7 +169,7 @@ def _create_backbone(backbone: BackboneSettings) -> Any:  # noqa: ANN401  # timm
         created = timm.create_model(backbone.name, in_chans=1, num_classes=0, global_pool="", **options)
     except (TypeError, AssertionError) as error:
         raise ConfigError(
-            f"backbone: {backbone.name} with options {options} cannot be made without its classifier ({error}); "
+            f"backbone: {backbone.name} cannot be made with options {options} ({error or type(error).__name__}); "
             "correct backbone.options, or take another network"
         ) from error
     shape = _shape_of_features(created)
@@ -179,7 +204,8 @@ def _build_head(width: int, head: HeadSettings) -> nn.Sequential:
 def _fetch_from_hub(backbone: BackboneSettings) -> dict[str, torch.Tensor]:
     options: dict[str, Any] = dict(backbone.options)
     try:
-        fetched = timm.create_model(backbone.name, pretrained=True, **options)
+        with _quiet_hub():
+            fetched = timm.create_model(backbone.name, pretrained=True, **options)
     except (OSError, RuntimeError, ValueError) as error:
         raise WeightsError(
             f"backbone.weights: timm's weights of {backbone.name} cannot be fetched ({type(error).__name__}); without "
@@ -188,6 +214,18 @@ def _fetch_from_hub(backbone: BackboneSettings) -> dict[str, torch.Tensor]:
         ) from error
     weights: dict[str, torch.Tensor] = fetched.state_dict()
     return weights
+
+
+@contextmanager
+def _quiet_hub() -> Iterator[None]:
+    """Without the hub client's report of each attempt: one sentence of ours says what came of them."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _read_file(path: Path) -> dict[str, torch.Tensor]:

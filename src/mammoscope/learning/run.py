@@ -61,11 +61,17 @@ def start_run(path: Path, recipe: Recipe, prepare: PrepareSettings, *, made_from
     Raises:
         RunError: the folder is in use for something else.
     """
-    if (path / "environment.json").exists():
+    if (path / "folds").exists():
         return _continue_run(path, recipe, made_from)
     if path.exists() and (not path.is_dir() or not _is_barely_begun(path)):
         raise RunError(f"{path}: stands there already and is no run folder; give another folder with -o")
-    environment = {"schema_version": SCHEMA_VERSION, **describe_environment(), "seed": recipe.seed, **made_from}
+    environment = {
+        "schema_version": SCHEMA_VERSION,
+        **describe_environment(),
+        "seed": recipe.seed,
+        "backbone": recipe.backbone.name,
+    }
+    environment |= made_from
     write_text(path / "recipe.toml", to_toml(recipe))
     write_text(path / "prepare.toml", to_toml(prepare))
     write_json(path / "environment.json", environment)
@@ -116,8 +122,9 @@ def forget_resume_point(run: Run, fold: int) -> None:
 
 
 def _is_barely_begun(path: Path) -> bool:
-    """Whether a folder is empty, or holds what a start leaves that was killed before environment.json."""
-    return all(each.name.startswith(".") or each.name in {"recipe.toml", "prepare.toml"} for each in path.iterdir())
+    """Whether a folder is empty, or holds what a start leaves that came to no fold: nothing is lost with it."""
+    begun = {"recipe.toml", "prepare.toml", "environment.json"}
+    return all(each.name.startswith(".") or each.name in begun for each in path.iterdir())
 
 
 def describe_environment() -> dict[str, object]:

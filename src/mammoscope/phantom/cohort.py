@@ -165,7 +165,7 @@ def _claim(out: Path, settings: CohortSettings) -> None:
         if _read_settings(path) == settings:
             return
         raise UserInputError(f"{out}: holds a cohort of other settings ({SETTINGS_NAME}); name another folder")
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and any(not each.name.startswith(".") for each in out.iterdir()):  # a killed start may leave these
         raise UserInputError(f"{out}: found a folder with other files, expected an empty one; name another")
     write_text(path, to_toml(settings))
 

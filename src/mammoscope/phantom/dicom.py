@@ -228,8 +228,8 @@ def _compress(pixels: NDArray[np.uint16], machine: Machine) -> bytes:
 
 
 def _code(value: str, scheme: str, meaning: str) -> Dataset:
-    item = Dataset()
-    item.CodeValue = value
-    item.CodingSchemeDesignator = scheme
-    item.CodeMeaning = meaning
-    return item
+    concept = Dataset()
+    concept.CodeValue = value
+    concept.CodingSchemeDesignator = scheme
+    concept.CodeMeaning = meaning
+    return concept

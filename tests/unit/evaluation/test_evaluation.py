@@ -115,7 +115,7 @@ def test_one_patient_with_cases_has_a_figure_but_no_interval(cohort: pl.DataFram
     auc = evaluate_scores(one, SETTINGS).breast.auc
     assert auc.value is not None
     assert auc.interval is None
-    assert auc.reason == "interval undefined: only 1 patient with cases, needs 2"
+    assert auc.reason == "no interval: 1 patient with cases, needs 2"
 
 
 def test_rows_of_breasts_and_exams_are_passed_over(cohort: pl.DataFrame, evaluation: Evaluation) -> None:

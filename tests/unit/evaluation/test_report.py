@@ -156,7 +156,9 @@ def test_a_perfect_order_warns_of_its_interval(make_scores: MakeScores) -> None:
             for n in range(10)
         )
     )
-    assert "The interval says nothing about other patients" in render(evaluate_scores(scores, SETTINGS))
+    assert "so the interval has no width. It says nothing about other patients" in render(
+        evaluate_scores(scores, SETTINGS)
+    )
 
 
 def test_names_from_outside_are_escaped(cohort: pl.DataFrame) -> None:
@@ -190,5 +192,5 @@ def test_a_run_without_an_environment_says_so() -> None:
 
 def test_an_estimate_is_a_line_of_text() -> None:
     assert format_estimate(0.91234, Interval(0.9, 0.95, 100, 0), None) == "0.912 (0.900 to 0.950)"
-    assert format_estimate(0.91234, None, "interval undefined: why") == "0.912"
+    assert format_estimate(0.91234, None, "no interval: why") == "0.912"
     assert format_estimate(None, None, "undefined: why") == "undefined: why"

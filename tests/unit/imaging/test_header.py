@@ -53,8 +53,17 @@ def test_what_a_file_does_not_say_is_none(make_dicom: MakeDicom) -> None:
     header = read_header(make_dicom(PatientID=None, ImageLaterality=None, HighBit=None), name="1")
     assert (header.patient_id, header.laterality, header.view, header.spacing_mm) == (None, None, None, None)
     assert (header.padding, header.presentation_lut_shape, header.study_uid) == (None, None, None)
-    assert (header.windows, header.voi_function, header.has_voi_lut) == ((), "LINEAR", False)
+    assert (header.windows, header.voi_function) == ((), "LINEAR")
     assert (header.rescale_slope, header.rescale_intercept, header.high_bit) == (1.0, 0.0, 15)
+
+
+@pytest.mark.parametrize(
+    "rescale",
+    [{"RescaleSlope": "0"}, {"RescaleSlope": "1e300"}, {"RescaleIntercept": "-1e10"}],
+)
+def test_a_rescale_that_leaves_no_picture_is_refused(make_dicom: MakeDicom, rescale: dict[str, str]) -> None:
+    with pytest.raises(ImageRefusedError, match=rf"a value that cannot be read in {next(iter(rescale))}"):
+        read_header(make_dicom(**rescale), name="1")
 
 
 @pytest.mark.parametrize("code", ["399368009", "R-10226"])  # SNOMED CT, SNOMED-RT

@@ -86,6 +86,11 @@ def test_another_recipe_is_refused_and_the_difference_named(run: Run, recipe_of:
         _restart(run, recipe_of("epochs=3", "optimizer.rate=0.5"))
 
 
+def test_a_run_that_came_to_no_fold_may_start_anew(run: Run, recipe_of: RecipeOf) -> None:
+    shutil.rmtree(run.path / "folds")
+    assert _restart(run, recipe_of("epochs=3")).recipe.epochs == 3
+
+
 @pytest.mark.parametrize("name", ["manifest", "store"])
 def test_other_data_are_refused(run: Run, name: str) -> None:
     (run.path / "folds").mkdir()

@@ -7,7 +7,7 @@ import pydicom
 import pytest
 
 from mammoscope.errors import ConfigError, UserInputError
-from mammoscope.files import sha256_of_file
+from mammoscope.files import sha256_of_bytes
 from mammoscope.phantom.cohort import (
     CohortSettings,
     CohortSummary,
@@ -30,7 +30,11 @@ def _synthesize(out: Path, settings: CohortSettings = SETTINGS) -> CohortSummary
 
 
 def _hashes(out: Path) -> dict[str, str]:
-    return {str(path.relative_to(out)): sha256_of_file(path) for path in sorted(out.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(out)): sha256_of_bytes(path.read_bytes())
+        for path in sorted(out.rglob("*"))
+        if path.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
