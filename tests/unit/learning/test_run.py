@@ -1,5 +1,4 @@
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,11 +83,6 @@ def test_another_recipe_is_refused_and_the_difference_named(run: Run, recipe_of:
         RunError, match=r"was started with another recipe \(different: epochs, optimizer\); give another"
     ):
         _restart(run, recipe_of("epochs=3", "optimizer.rate=0.5"))
-
-
-def test_a_run_that_came_to_no_fold_may_start_anew(run: Run, recipe_of: RecipeOf) -> None:
-    shutil.rmtree(run.path / "folds")
-    assert _restart(run, recipe_of("epochs=3")).recipe.epochs == 3
 
 
 @pytest.mark.parametrize("name", ["manifest", "store"])
