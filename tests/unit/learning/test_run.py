@@ -1,5 +1,6 @@
 import json
 import shutil
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
