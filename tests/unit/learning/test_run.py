@@ -1,6 +1,5 @@
 import json
 import shutil
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
