@@ -75,6 +75,8 @@ def _sentence(error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError):
         where, what = error.filename or "file system", error.strerror or str(error)
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            return f"{where}: found a file, expected a folder; name another"
         return f"{where}: {what}; check the path, the rights and the free space"
     if isinstance(error, MemoryError):
         return "not enough memory; work with fewer processes (--workers 1) or smaller pictures"

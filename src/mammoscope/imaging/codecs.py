@@ -157,7 +157,14 @@ def open_picture(content: bytes, header: Header, *, name: str) -> EncodedPicture
     if syntax in _JPEG_2000:
         return _open_jpeg_2000(frame, dataset, header, name)
     decode = imagecodecs.jpegls_decode if syntax in _JPEG_LS else imagecodecs.jpeg_decode
-    return EncodedPicture(header, name, 0, "imagecodecs", lambda _: _restore_sign(decode(frame), header))
+
+    def decode_fitting(_: int) -> NDArray[Any]:
+        values = decode(frame)
+        if values.dtype.itemsize * 8 > header.bits_allocated:
+            raise ValueError(f"samples of {values.dtype} for {header.bits_allocated} bits")
+        return _restore_sign(values, header)
+
+    return EncodedPicture(header, name, 0, "imagecodecs", decode_fitting)
 
 
 def refuse_size(name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> ImageRefusedError:

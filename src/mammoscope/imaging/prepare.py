@@ -190,7 +190,7 @@ def prepare_job(job: PrepareJob, settings: PrepareSettings) -> PreparedImage | R
         unexpected = refusal(
             Verdict.UNDECODABLE,
             job.image_id,
-            found=f"{type(error).__name__}: {error}",
+            found=f"what ends in {type(error).__name__}",  # the error's own text may quote an element of the patient
             expected="a picture that can be prepared",
             advice="please report it, this is not foreseen",
         )

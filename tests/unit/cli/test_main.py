@@ -39,6 +39,12 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
             2,
             "error: /data/a.parquet: No space left on device; check the path, the rights and the free space\n",
         ),
+        (
+            FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), "/data/run"),
+            2,
+            "error: /data/run: found a file, expected a folder; name another\n",
+        ),
+        (MemoryError(), 1, "error: not enough memory; work with fewer processes (--workers 1) or smaller pictures\n"),
         (OSError("broken"), 2, "error: file system: broken; check the path, the rights and the free space\n"),
         (
             ZeroDivisionError("a defect"),

@@ -189,6 +189,17 @@ def test_uncompressed_data_that_is_short_is_refused(make_dicom: MakeDicom) -> No
     assert _refuse(make_dicom(PixelData=b"\0" * 100), "100 of 15360 bytes of pixel data") == "truncated"
 
 
+def test_a_code_stream_of_more_bits_than_the_header_allows_is_refused(make_dicom: MakeDicom) -> None:
+    content = make_dicom(
+        np.array([[1, 300], [4000, 5]], dtype=np.uint16),
+        syntax=uid.JPEGLosslessSV1,
+        BitsAllocated=8,
+        BitsStored=8,
+        HighBit=7,
+    )
+    assert _refuse(content, "uint16 for 8 bits") == "undecodable"
+
+
 def test_a_file_without_pixel_data_is_refused(make_dicom: MakeDicom) -> None:
     assert _refuse(make_dicom(PixelData=None), "without pixel data") == "no_pixel_data"
 

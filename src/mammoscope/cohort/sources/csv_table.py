@@ -23,7 +23,8 @@ def read_csv_table(path: Path) -> pl.DataFrame:
             shorter than the header.
     """
     if not path.is_file():
-        raise TableError(f"{path}: no such file, expected a CSV table; check the path")
+        found = "found a folder" if path.is_dir() else "no such file"
+        raise TableError(f"{path}: {found}, expected a CSV table; check the path")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = [line for line in csv.reader(file, strict=True) if line]
