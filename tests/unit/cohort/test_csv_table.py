@@ -52,6 +52,11 @@ def test_a_file_that_a_lenient_reader_would_mend_is_refused(tmp_path: Path, cont
         read_csv_table(tmp_path / "t.csv")
 
 
+def test_a_folder_is_no_table(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match="found a folder, expected a CSV table"):
+        read_csv_table(tmp_path)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"t\.csv: no such file, expected a CSV table; check the path"):
         read_csv_table(tmp_path / "t.csv")
