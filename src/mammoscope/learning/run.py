@@ -7,7 +7,6 @@ folds/<k>/           weights.safetensors, history.csv, scores.parquet of the hel
 scores.parquet       the out-of-fold scores of all folds that are done
 """
 
-import json
 import platform
 import shutil
 import subprocess
@@ -20,12 +19,12 @@ import polars as pl
 
 from mammoscope.config import build_settings, read_toml, to_toml
 from mammoscope.errors import RunError
+from mammoscope.evaluation.run_folder import ENVIRONMENT_VERSION, read_environment
 from mammoscope.evaluation.scores import read_scores, write_scores
 from mammoscope.files import write_json, write_text
 from mammoscope.imaging.prepare import PrepareSettings
 from mammoscope.learning.recipe import Recipe
 
-SCHEMA_VERSION = 1
 _PACKAGES = ("mammoscope", "torch", "timm", "lightning", "numpy", "polars", "pydicom", "pillow", "imagecodecs")
 
 
@@ -66,7 +65,7 @@ def start_run(path: Path, recipe: Recipe, prepare: PrepareSettings, *, made_from
     if path.exists() and (not path.is_dir() or not _is_barely_begun(path)):
         raise RunError(f"{path}: stands there already and is no run folder; give another folder with -o")
     environment = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": ENVIRONMENT_VERSION,
         **describe_environment(),
         "seed": recipe.seed,
         "backbone": recipe.backbone.name,
@@ -85,13 +84,9 @@ def open_run(path: Path) -> Run:
         RunError: not a run folder, or one of another schema version.
         ConfigError: its recipe or its settings of preparation are not what this version knows.
     """
-    environment = _read_environment(path)
-    found = environment.get("schema_version")
-    if found != SCHEMA_VERSION:
-        raise RunError(
-            f"{path}: a run of schema version {found}, this mammoscope reads {SCHEMA_VERSION}; "
-            "use the version that wrote it, or train again"
-        )
+    environment = read_environment(path / "environment.json")
+    if environment is None:
+        raise RunError(f"{path}: not a run folder, environment.json is missing; train one with `mammoscope train`")
     recipe = build_settings(Recipe, read_toml(path / "recipe.toml"), where=str(path / "recipe.toml"))
     prepare = build_settings(PrepareSettings, read_toml(path / "prepare.toml"), where=str(path / "prepare.toml"))
     return Run(path, recipe, prepare, environment)
@@ -142,20 +137,6 @@ def _commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603  # nothing of the user's in it
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def _read_environment(path: Path) -> dict[str, object]:
-    try:
-        environment = json.loads((path / "environment.json").read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunError(
-            f"{path}: not a run folder, environment.json is missing; train one with `mammoscope train`"
-        ) from error
-    except ValueError as error:
-        raise RunError(f"{path}/environment.json: not valid JSON ({error}); restore it, or train again") from error
-    if not isinstance(environment, dict):
-        raise RunError(f"{path}/environment.json: found a {type(environment).__name__}, expected an object")
-    return environment
 
 
 def _continue_run(path: Path, recipe: Recipe, made_from: Mapping[str, object]) -> Run:

@@ -120,22 +120,22 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("version", [0, 2, None, "1"])
 def test_a_run_of_another_schema_version_is_refused(run: Run, version: object) -> None:
     (run.path / "environment.json").write_text(json.dumps({"schema_version": version}))
-    with pytest.raises(RunError, match=rf"a run of schema version {version}, this mammoscope reads 1"):
+    with pytest.raises(RunError, match=rf"schema_version is {version!r}, expected 1"):
         open_run(run.path)
 
 
 def test_an_environment_without_a_version_is_refused(run: Run) -> None:
     (run.path / "environment.json").write_text("{}")
-    with pytest.raises(RunError, match="a run of schema version None"):
+    with pytest.raises(RunError, match="schema_version is None, expected 1"):
         open_run(run.path)
 
 
 def test_broken_json_is_refused(run: Run) -> None:
     (run.path / "environment.json").write_text('{"schema_version": 1')
-    with pytest.raises(RunError, match=r"environment\.json: not valid JSON"):
+    with pytest.raises(RunError, match=r"environment\.json: not JSON"):
         open_run(run.path)
     (run.path / "environment.json").write_text("[1]")
-    with pytest.raises(RunError, match=r"environment\.json: found a list, expected an object"):
+    with pytest.raises(RunError, match=r"environment\.json: schema_version is 'list', expected 1"):
         open_run(run.path)
 
 
