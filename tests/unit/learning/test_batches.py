@@ -102,9 +102,9 @@ def test_the_size_is_kept_where_none_is_asked_for() -> None:
 
 
 def test_a_smaller_size_averages_and_does_not_skip() -> None:
-    """Stripes of one pixel are grey when shrunk to half, where sampling without a filter would give black or white."""
+    """Stripes of two pixels are grey when shrunk to a quarter, where sampling their middles would give white."""
     stripes = torch.zeros(1, 32, 32, dtype=torch.uint8)
-    stripes[:, :, ::2] = 255
+    stripes[:, :, 1::4] = stripes[:, :, 2::4] = 255
     small = to_network_input(stripes, rows=8, columns=8)
     assert small.shape == (1, 1, 8, 8)
     assert (small[..., 2:6] - 0.5).abs().max() < 0.02
