@@ -56,17 +56,22 @@ def train(
     }
     run = start_run(output, wanted, prepared.settings, made_from=made_from)
     _train_folds(run, manifest, prepared, n_batches_by_fold)
-    scores = collect_scores(run)
-    facts = {
+    collect_scores(run)
+    print_summary("trained", _summarise(recipe, run, manifest, prepared), as_json=as_json)
+
+
+def _summarise(recipe: str, run: "Run", manifest: "pl.DataFrame", store: "PreparedStore") -> dict[str, object]:
+    from mammoscope.evaluation.scores import read_scores
+
+    return {
         "recipe": recipe,
         "folds_trained": ", ".join(str(done) for done in run.trained_folds),
-        "images_scored": scores.height,
-        "images_not_in_store": manifest.filter(~manifest["image_id"].is_in(prepared.image_ids)).height,
+        "images_scored": read_scores(run.path / "scores.parquet").height,
+        "images_not_in_store": manifest.filter(~manifest["image_id"].is_in(store.image_ids)).height,
         "images_undetermined": manifest["cancer"].null_count(),
         "run": run.path,
         "next": f"mammoscope evaluate {run.path}",
     }
-    print_summary("trained", facts, as_json=as_json)
 
 
 def _count_batches(manifest: "pl.DataFrame", store: "PreparedStore", recipe: "Recipe", *, fold: int) -> int:
