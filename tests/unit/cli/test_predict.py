@@ -146,4 +146,4 @@ def test_an_output_that_is_a_file_is_noticed_before_the_work(
     monkeypatch.setattr("mammoscope.inference.predict.predict", None)  # any call would be an internal error
     code, _, err = predict()
     assert code == 2
-    assert err.startswith(f"error: {tmp_path / 'out'}: File exists; check the path")
+    assert err.startswith(f"error: {tmp_path / 'out'}: found a file, expected a folder; name another")
