@@ -480,8 +480,7 @@ class _InterruptionError(Exception):
     """Stands for whatever ends a training."""
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.9])
-@pytest.mark.parametrize("batch", [2, 5])
+@pytest.mark.parametrize(("ema", "batch"), [(0.0, 2), (0.9, 5)])
 def test_an_interrupted_training_goes_on_to_the_same_bits(  # noqa: PLR0913, PLR0917  # fixtures and cases
     recipe_of: RecipeOf,
     train: Callable[..., Run],
