@@ -47,6 +47,7 @@ def train(
     made_from = {
         "cohort": str(cohort.resolve()),
         "store": str(store.resolve()),
+        "sources": sorted(manifest["source"].unique()),
         "manifest_hash": manifest_hash(manifest),
         "store_hash": prepared.content_hash,
     }
@@ -65,7 +66,7 @@ def _summarise(recipe: str, run: "Run", manifest: "pl.DataFrame", store: "Prepar
 
     return {
         "recipe": recipe,
-        "folds_trained": ", ".join(str(done) for done in run.trained_folds),
+        "trained": ", ".join(f"fold {done}" for done in run.trained_folds),
         "images_scored": read_scores(run.path / "scores.parquet").height,
         "images_not_in_store": manifest.filter(~manifest["image_id"].is_in(store.image_ids)).height,
         "images_undetermined": manifest["cancer"].null_count(),

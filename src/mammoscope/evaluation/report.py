@@ -39,18 +39,20 @@ class Fact:
     value: str
 
 
-def render(
+def render(  # noqa: PLR0913  # the parts of one page, all but the first by name
     evaluation: Evaluation,
     *,
     pictures: Sequence[Picture] = (),
     why_no_pictures: str = "No prepared images were at hand, so no pictures are shown.",
     facts: Sequence[Fact] = (),
     histories: Sequence[History] = (),
+    is_synthetic: bool = False,
 ) -> str:
     """The page, as text; equal input gives equal text."""
     breast = evaluation.breast
     page = _template().render(
         lead=_lead(evaluation),
+        is_synthetic=is_synthetic,
         breast=breast,
         image=evaluation.image,
         confidence=f"{evaluation.bootstrap.confidence:.0%}".replace("%", f"{_NO_BREAK_SPACE}%"),
@@ -140,7 +142,8 @@ def _remarks(evaluation: Evaluation) -> list[str]:
     if point is not None:
         remarks.append(
             f"The highest F1 is {point.f1:.3f}, at a score of {point.threshold:.3f} or more: "
-            f"{point.true_positives:,} of {breast.n_cases:,} cases found, with {point.false_positives:,} false alarms. "
+            f"{point.true_positives:,} of {breast.n_cases:,} cases found, with {point.false_positives:,} "
+            f"false {'alarm' if point.false_positives == 1 else 'alarms'}. "
             "The threshold was chosen on these very scores, so expect less on others."
         )
     interval = breast.auc.interval

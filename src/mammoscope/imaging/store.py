@@ -88,6 +88,10 @@ def open_store(path: Path) -> PreparedStore:
         StoreError: the folder is no store, unfinished, or has lost something.
         ConfigError: its `prepare.toml` breaks the schema.
     """
+    if (path / "recipe.toml").exists():
+        raise StoreError(
+            f"{path}: found a run, expected a prepared store; give the folder that mammoscope prepare wrote"
+        )
     if not (path / shards.DESCRIPTION_NAME).exists():
         raise StoreError(
             f"{path}: found no {shards.DESCRIPTION_NAME}, expected a prepared store; run mammoscope prepare"

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
+from mammoscope.cohort.sources.rsna import SYNTHETIC_MARK
 from mammoscope.config import Settings, build_settings, read_toml, to_toml
 from mammoscope.errors import ConfigError, UserInputError
 from mammoscope.files import replacing, write_text
@@ -21,7 +22,7 @@ from mammoscope.phantom.tables import competition_table, lesion_table, outcome_t
 CONSPICUITY: Final = 1.0
 """Factor on the contrast of malignant lesions; the tables of lesions.py hold for 1."""
 
-SETTINGS_NAME: Final = "synthesize.toml"
+SETTINGS_NAME: Final = SYNTHETIC_MARK
 IMAGE_FOLDERS: Final[dict[Subset, str]] = {"train": "train_images", "held_out": "test_images"}
 
 _ASSIGNMENT_STREAM: Final = 0  # of the cohort's seed; patients have streams 1, 2 …

@@ -42,7 +42,7 @@ def test_all_folds_are_trained_and_what_is_done_is_not_done_again(
     facts = json.loads(out)
     assert facts == {
         "recipe": facts["recipe"],
-        "folds_trained": "0, 1",
+        "trained": "fold 0, fold 1",
         "images_scored": 32,
         "images_not_in_store": 0,
         "images_undetermined": 4,
@@ -63,7 +63,7 @@ def test_all_folds_are_trained_and_what_is_done_is_not_done_again(
 
 
 def test_one_fold_is_trained_and_another_added(train: Train, tmp_path: Path) -> None:
-    assert json.loads(train("--fold", 1, "--json")[1])["folds_trained"] == "1"
+    assert json.loads(train("--fold", 1, "--json")[1])["trained"] == "fold 1"
     assert set(read_scores(tmp_path / "run" / "scores.parquet")["fold"]) == {1}
     assert train("--fold", 0)[0] == 0
     assert set(read_scores(tmp_path / "run" / "scores.parquet")["fold"]) == {0, 1}

@@ -45,6 +45,12 @@ def change(row: int, column: str, text: str) -> list[str]:
     return [",".join(line) for line in values]
 
 
+def test_a_synthetic_cohort_is_known_by_its_settings(write_table: WriteTable) -> None:
+    path = write_table(*ROWS)
+    (path.parent / "synthesize.toml").write_text("patients = 2")
+    assert set(read_rsna_table(path, with_outcomes=True)["source"]) == {"phantom"}
+
+
 def test_the_table_becomes_a_manifest(write_table: WriteTable) -> None:
     manifest = read_rsna(write_table(*ROWS), None, allow_missing=False).manifest
     assert manifest.row(2, named=True) == {

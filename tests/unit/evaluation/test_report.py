@@ -194,3 +194,11 @@ def test_an_estimate_is_a_line_of_text() -> None:
     assert format_estimate(0.91234, Interval(0.9, 0.95, 100, 0), None) == "0.912 (0.900 to 0.950)"
     assert format_estimate(0.91234, None, "no interval: why") == "0.912"
     assert format_estimate(None, None, "undefined: why") == "undefined: why"
+
+
+def test_a_page_of_phantoms_says_so_at_the_top(cohort: pl.DataFrame) -> None:
+    sentence = "Synthetic phantoms: no figure on this page says anything about patients."
+    evaluation = evaluate_scores(cohort, SETTINGS)
+    page = render(evaluation, is_synthetic=True)
+    assert page.index(sentence) < page.index("<table")
+    assert sentence not in render(evaluation)

@@ -284,3 +284,9 @@ def test_a_table_that_is_none_is_refused(jobs: list[PrepareJob], tmp_path: Path,
     pl.DataFrame({"image_id": ["1"]}).write_parquet(tmp_path / "store" / name)
     with pytest.raises(StoreError, match=f"{name}: found other columns than expected"):
         open_store(tmp_path / "store")
+
+
+def test_a_run_is_no_store(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text("epochs = 1")
+    with pytest.raises(StoreError, match="found a run, expected a prepared store"):
+        open_store(tmp_path)

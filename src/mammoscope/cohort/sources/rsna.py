@@ -14,7 +14,8 @@ from mammoscope.cohort.manifest import SCHEMA, find_problems, raise_problems
 from mammoscope.cohort.sources.csv_table import read_csv_table
 from mammoscope.errors import TableError, UserInputError
 
-SOURCE = "rsna"
+SOURCE, SYNTHETIC_SOURCE = "rsna", "phantom"
+SYNTHETIC_MARK = "synthesize.toml"  # stands beside the tables of a synthetic cohort
 _IDENTITY = ("patient_id", "image_id", "laterality", "view", "age", "implant", "site_id", "machine_id")
 _OUTCOME = ("cancer", "biopsy", "invasive", "BIRADS", "density", "difficult_negative_case")
 _IMAGE_SUFFIXES = {".dcm", ".png"}
@@ -55,7 +56,8 @@ def read_rsna_table(table: Path, *, with_outcomes: bool) -> pl.DataFrame:
         raise TableError(
             f"{table}: columns missing: {missing}; found {', '.join(raw.columns)}; give the competition's own table"
         )
-    manifest, problems = _to_manifest(raw)
+    source = SYNTHETIC_SOURCE if (table.parent / SYNTHETIC_MARK).is_file() else SOURCE
+    manifest, problems = _to_manifest(raw, source)
     raise_problems([*problems, *find_problems(manifest)], where=str(table))
     return manifest
 
@@ -106,7 +108,7 @@ def _check_found(images: Path, *, n_found: int, missing: tuple[str, ...], allow_
         )
 
 
-def _to_manifest(raw: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+def _to_manifest(raw: pl.DataFrame, source: str) -> tuple[pl.DataFrame, list[str]]:
     """The manifest, and a sentence for each value that cannot be taken; such a value is null in it."""
     text = raw.with_columns(pl.lit(None, pl.String).alias(name) for name in _OUTCOME if name not in raw)
     problems: list[str] = []
@@ -126,7 +128,7 @@ def _to_manifest(raw: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
         "difficult_negative": _flags(text["difficult_negative_case"], problems),
         "site": text["site_id"],
         "machine": text["machine_id"],
-        "source": pl.Series([SOURCE] * raw.height, dtype=pl.String),
+        "source": pl.Series([source] * raw.height, dtype=pl.String),
     }
     nothing = {name: pl.Series([None] * raw.height, dtype=dtype) for name, dtype in SCHEMA.items()}
     everything = nothing | columns
