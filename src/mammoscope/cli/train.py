@@ -57,17 +57,14 @@ def train(
     }
     run = start_run(output, wanted, prepared.settings, made_from=made_from)
     _train_folds(run, manifest, prepared, n_batches_by_fold)
-    collect_scores(run)
-    print_summary("trained", _summarise(recipe, run, manifest, prepared), as_json=as_json)
+    n_scored = collect_scores(run).height
+    facts = {"recipe": recipe, "images_scored": n_scored, **_summarise(run, manifest, prepared)}
+    print_summary("trained", facts, as_json=as_json)
 
 
-def _summarise(recipe: str, run: "Run", manifest: "pl.DataFrame", store: "PreparedStore") -> dict[str, object]:
-    from mammoscope.evaluation.scores import read_scores
-
+def _summarise(run: "Run", manifest: "pl.DataFrame", store: "PreparedStore") -> dict[str, object]:
     return {
-        "recipe": recipe,
         "trained": ", ".join(f"fold {done}" for done in run.trained_folds),
-        "images_scored": read_scores(run.path / "scores.parquet").height,
         "images_not_in_store": manifest.filter(~manifest["image_id"].is_in(store.image_ids)).height,
         "images_undetermined": manifest["cancer"].null_count(),
         "run": run.path,
