@@ -33,6 +33,28 @@ class View(StrEnum):
         return self in {View.MLO, View.ML, View.LM, View.LMO, View.SIO, View.ISO}
 
 
+class ViewModifier(StrEnum):
+    """What is special about a projection; the value names it (PS3.16 CID 4015)."""
+
+    ANTERIOR_COMPRESSION = "anterior_compression"
+    AXILLARY_TAIL = "axillary_tail"
+    AXILLARY_TISSUE = "axillary_tissue"
+    CLEAVAGE = "cleavage"
+    IMPLANT_DISPLACED = "implant_displaced"
+    INFRAMAMMARY_FOLD = "inframammary_fold"
+    MAGNIFICATION = "magnification"
+    NIPPLE_IN_PROFILE = "nipple_in_profile"
+    ROLLED_INFERIOR = "rolled_inferior"
+    ROLLED_LATERAL = "rolled_lateral"
+    ROLLED_MEDIAL = "rolled_medial"
+    ROLLED_SUPERIOR = "rolled_superior"
+    SPOT_COMPRESSION = "spot_compression"
+    TANGENTIAL = "tangential"
+
+
+SPECIMEN_CODES = frozenset({"127457009", "G-8310"})
+"""Tissue specimen from breast: stands among the views of PS3.16 CID 4014, and shows no breast."""
+
 _LATERALITY_BY_SPELLING = {
     "L": Laterality.LEFT,
     "LEFT": Laterality.LEFT,
@@ -80,6 +102,40 @@ _VIEW_BY_CODE = {
     "R-1024B": View.XCCM,
 }
 
+# PS3.16 CID 4015 in SNOMED CT, and the code of the same modifier in SNOMED-RT
+_MODIFIER_BY_CODE = {
+    "441752004": ViewModifier.ANTERIOR_COMPRESSION,
+    "P2-00161": ViewModifier.ANTERIOR_COMPRESSION,
+    "399011000": ViewModifier.AXILLARY_TAIL,
+    "R-102D1": ViewModifier.AXILLARY_TAIL,
+    "442580003": ViewModifier.AXILLARY_TISSUE,
+    "R-40AB2": ViewModifier.AXILLARY_TISSUE,
+    "399161006": ViewModifier.CLEAVAGE,
+    "R-102D2": ViewModifier.CLEAVAGE,
+    "399209000": ViewModifier.IMPLANT_DISPLACED,
+    "R-102D5": ViewModifier.IMPLANT_DISPLACED,
+    "442593008": ViewModifier.INFRAMAMMARY_FOLD,
+    "R-40ABE": ViewModifier.INFRAMAMMARY_FOLD,
+    "399163009": ViewModifier.MAGNIFICATION,
+    "R-102D6": ViewModifier.MAGNIFICATION,
+    "442581004": ViewModifier.NIPPLE_IN_PROFILE,
+    "R-40AB3": ViewModifier.NIPPLE_IN_PROFILE,
+    "414493004": ViewModifier.ROLLED_INFERIOR,
+    "R-102CA": ViewModifier.ROLLED_INFERIOR,
+    "399197002": ViewModifier.ROLLED_LATERAL,
+    "R-102D3": ViewModifier.ROLLED_LATERAL,
+    "399226006": ViewModifier.ROLLED_MEDIAL,
+    "R-102D4": ViewModifier.ROLLED_MEDIAL,
+    "415670009": ViewModifier.ROLLED_SUPERIOR,
+    "R-102C9": ViewModifier.ROLLED_SUPERIOR,
+    "399055006": ViewModifier.SPOT_COMPRESSION,
+    "R-102D7": ViewModifier.SPOT_COMPRESSION,
+    "399110001": ViewModifier.TANGENTIAL,
+    "R-102C2": ViewModifier.TANGENTIAL,
+}
+
+_IN_FREE_TEXT = frozenset(View) - {View.AT, View.FB}  # "at" is a word, and two letters of a description are no view
+
 
 def parse_laterality(text: str) -> Laterality:
     """The side that a code or spelling names: L, R, left, right, in any case.
@@ -116,3 +172,25 @@ def parse_view_code(code: str) -> View:
     if view is None:
         raise UserInputError(f"view code: found {code!r}, expected a code of PS3.16 CID 4014, such as 399162004 (CC)")
     return view
+
+
+def parse_view_modifier_code(code: str) -> ViewModifier:
+    """The modifier that a code of the View Modifier Code Sequence stands for, SNOMED CT or SNOMED-RT (CID 4015).
+
+    Raises:
+        UserInputError: the code stands for no modifier that is known.
+    """
+    modifier = _MODIFIER_BY_CODE.get(code.strip())
+    if modifier is None:
+        raise UserInputError(
+            f"view modifier code: found {code!r}, expected a code of PS3.16 CID 4015, such as 399163009 (magnification)"
+        )
+    return modifier
+
+
+def find_view_in_text(text: str) -> View | None:
+    """The one view that a description names, as in "R MLO" or "LCC"; None for none, or for more than one."""
+    words = "".join(character if character.isalnum() else " " for character in text.upper()).split()
+    candidates = [*words, *(word[1:] for word in words if word[0] in "LR" and word not in _VIEW_BY_SPELLING)]
+    found = {_VIEW_BY_SPELLING[word] for word in candidates if word in _VIEW_BY_SPELLING} & _IN_FREE_TEXT
+    return found.pop() if len(found) == 1 else None

@@ -17,14 +17,8 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 
 from mammoscope.errors import ImageRefusedError
-from mammoscope.imaging.header import (
-    Header,
-    is_picture,
-    judging_elements,
-    read_dataset,
-    refuse_truncated,
-    refuse_without_pixels,
-)
+from mammoscope.imaging.elements import judging_elements, read_dataset, refuse_truncated, refuse_without_pixels
+from mammoscope.imaging.header import Header, is_picture
 from mammoscope.imaging.verdict import Verdict, refusal
 
 StoredPixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.int8] | NDArray[np.int16]
@@ -97,7 +91,7 @@ def check_announced(header: Header, *, name: str) -> None:
     Raises:
         ImageRefusedError: colour, multi_frame, too_large, unsupported_codec, undecodable.
     """
-    if header.samples != 1 or not header.photometric.startswith("MONOCHROME"):
+    if header.samples != 1 or not (header.photometric or "MONOCHROME2").startswith("MONOCHROME"):
         raise refuse_colour(name, f"{header.samples} samples per pixel, {header.photometric}")
     if header.n_frames > 1:
         raise refusal(

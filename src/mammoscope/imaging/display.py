@@ -85,11 +85,11 @@ def choose_display(header: Header, stored: NDArray[Any], policy: WindowPolicy) -
         function = WindowFunction.MINMAX
         low, high = _range_without_padding(header, stored)
         ends = (
-            low * header.rescale_slope + header.rescale_intercept,
-            high * header.rescale_slope + header.rescale_intercept,
+            low * header.slope + header.intercept,
+            high * header.slope + header.intercept,
         )
         center, width = (ends[0] + ends[1]) / 2, abs(ends[1] - ends[0])
-    return Display(function, center, width, header.rescale_slope, header.rescale_intercept, header.is_inverted)
+    return Display(function, center, width, header.slope, header.intercept, header.is_inverted)
 
 
 def fill_padding(header: Header, stored: NDArray[Any], *, is_reduced: bool) -> NDArray[Any]:
@@ -104,7 +104,7 @@ def fill_padding(header: Header, stored: NDArray[Any], *, is_reduced: bool) -> N
     if not padding.any() or padding.all():
         return stored
     picture = stored[~padding]
-    is_dark_high = header.is_inverted != (header.rescale_slope < 0)
+    is_dark_high = header.is_inverted != (header.slope < 0)
     edge = max(header.padding) if is_dark_high else min(header.padding)
     middle = float(np.median(picture[:: max(1, picture.size // 10_000)]))
     if is_reduced and (edge > middle) == is_dark_high:
@@ -118,9 +118,10 @@ def fill_padding(header: Header, stored: NDArray[Any], *, is_reduced: bool) -> N
 def _first_window(header: Header) -> tuple[WindowFunction | None, float, float]:
     """The first window whose width its function allows: at least 1 for LINEAR, above 0 for the others."""
     known = {"LINEAR", "LINEAR_EXACT", "SIGMOID"}
-    if header.voi_function not in known:
+    name = header.voi_function or "LINEAR"  # what the standard says where the file says nothing
+    if name not in known:
         return None, 0.0, 0.0
-    function = WindowFunction(header.voi_function.lower())
+    function = WindowFunction(name.lower())
     for center, width in header.windows:
         is_wide_enough = width >= 1 if function is WindowFunction.LINEAR else width > 0
         if is_wide_enough and np.isfinite(center) and np.isfinite(width):

@@ -9,7 +9,8 @@ from pydicom.dataset import Dataset
 
 from mammoscope.anatomy import Laterality, View
 from mammoscope.errors import ImageRefusedError
-from mammoscope.imaging.header import read_dataset, read_header
+from mammoscope.imaging.elements import read_dataset
+from mammoscope.imaging.header import read_header
 
 MakeDicom = Callable[..., bytes]
 
@@ -53,8 +54,9 @@ def test_what_a_file_does_not_say_is_none(make_dicom: MakeDicom) -> None:
     header = read_header(make_dicom(PatientID=None, ImageLaterality=None, HighBit=None), name="1")
     assert (header.patient_id, header.laterality, header.view, header.spacing_mm) == (None, None, None, None)
     assert (header.padding, header.presentation_lut_shape, header.study_uid) == (None, None, None)
-    assert (header.windows, header.voi_function) == ((), "LINEAR")
-    assert (header.rescale_slope, header.rescale_intercept, header.high_bit) == (1.0, 0.0, 15)
+    assert (header.windows, header.voi_function, header.modality) == ((), None, None)
+    assert (header.rescale_slope, header.rescale_intercept) == (None, None)
+    assert (header.slope, header.intercept, header.high_bit) == (1.0, 0.0, 15)
 
 
 @pytest.mark.parametrize(
