@@ -9,15 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mammoscope.imaging.header import Header
+from mammoscope.imaging.lookup import LookupTable
 
-WindowPolicy = Literal["minmax", "dicom"]
+WindowPolicy = Literal["minmax", "percentile", "dicom"]
 Values = NDArray[np.float32]
+
+_PERCENTILES = (0.5, 99.5)  # of the box's pixels: without clips, markers and single hot pixels
+_SAMPLE_SIZE = 100_000  # pixels, evenly over the picture, that give the rank of a percentile to 0.02 %
 
 
 class WindowFunction(StrEnum):
     """How values become grey; the value is what `prepared.parquet` records."""
 
     MINMAX = "minmax"
+    PERCENTILE = "percentile"
+    VOI_LUT = "voi_lut"
     LINEAR = "linear"
     LINEAR_EXACT = "linear_exact"
     SIGMOID = "sigmoid"
@@ -48,48 +54,68 @@ def apply_sigmoid(values: Values, center: float, width: float) -> Values:
 
 _APPLY: dict[WindowFunction, Callable[[Values, float, float], Values]] = {
     WindowFunction.MINMAX: apply_linear_exact,
+    WindowFunction.PERCENTILE: apply_linear_exact,
     WindowFunction.LINEAR: apply_linear,
     WindowFunction.LINEAR_EXACT: apply_linear_exact,
     WindowFunction.SIGMOID: apply_sigmoid,
 }
+_FUNCTION_BY_NAME = {
+    "LINEAR": WindowFunction.LINEAR,
+    "LINEAR_EXACT": WindowFunction.LINEAR_EXACT,
+    "SIGMOID": WindowFunction.SIGMOID,
+}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Display:
-    """One way from stored values to brightness; centre and width are in modality values."""
+    """One way from stored values to brightness.
+
+    Attributes:
+        function: how modality values become grey.
+        center: of the window, in modality values; of a table, the middle of its own inputs.
+        width: of the window, or of a table's own inputs.
+        is_inverted: whether low values mean bright tissue.
+        slope: modality values for one stored value, where there is no table for them.
+        intercept: the modality value of the stored value 0.
+        modality_lut: from stored to modality values.
+        voi_lut: from modality values to grey; only with the function `VOI_LUT`.
+    """
 
     function: WindowFunction
     center: float
     width: float
-    slope: float
-    intercept: float
     is_inverted: bool
+    slope: float = 1.0
+    intercept: float = 0.0
+    modality_lut: LookupTable | None = None
+    voi_lut: LookupTable | None = None
 
     def apply(self, stored: NDArray[Any]) -> Values:
         """Brightness in [0, 1] of stored values; same shape."""
-        values = stored.astype(np.float32)
-        if (self.slope, self.intercept) != (1.0, 0.0):
-            values = values * np.float32(self.slope) + np.float32(self.intercept)
-        brightness = _APPLY[self.function](values, self.center, self.width)
+        values = _to_modality(stored, self.slope, self.intercept, self.modality_lut)
+        if self.voi_lut is None:
+            brightness = _APPLY[self.function](values, self.center, self.width)
+        else:
+            brightness = _clip(self.voi_lut.apply(values) / np.float32((1 << self.voi_lut.bits) - 1))
         return np.float32(1) - brightness if self.is_inverted else brightness
 
 
 def choose_display(header: Header, stored: NDArray[Any], policy: WindowPolicy) -> Display:
     """The display of a picture.
 
-    `minmax` spreads the values, pixel padding left out, over the whole range. `dicom` takes the first window that the
-    standard allows, with the file's own function; a file without one (or with a VOI LUT only) gets `minmax`.
+    Args:
+        header: what its file says.
+        stored: (row, column), the stored values that the statistics are taken from; pixel padding is left out.
+        policy: `minmax` spreads the values over the whole range, `percentile` does so without the darkest and the
+            brightest half per cent, and `dicom` takes the file's first VOI LUT, or its first window that the standard
+            allows, with the file's own function; a file with neither gets `minmax`.
     """
-    function, center, width = _first_window(header) if policy == "dicom" else (None, 0.0, 0.0)
-    if function is None:
-        function = WindowFunction.MINMAX
-        low, high = _range_without_padding(header, stored)
-        ends = (
-            low * header.slope + header.intercept,
-            high * header.slope + header.intercept,
-        )
-        center, width = (ends[0] + ends[1]) / 2, abs(ends[1] - ends[0])
-    return Display(function, center, width, header.slope, header.intercept, header.is_inverted)
+    by_file = _display_of_file(header) if policy == "dicom" else None
+    if by_file is not None:
+        return by_file
+    function = WindowFunction.PERCENTILE if policy == "percentile" else WindowFunction.MINMAX
+    low, high = _range_without_padding(header, stored, is_trimmed=policy == "percentile")
+    return _display(header, function, (low + high) / 2, high - low)
 
 
 def fill_padding(header: Header, stored: NDArray[Any], *, is_reduced: bool) -> NDArray[Any]:
@@ -104,9 +130,9 @@ def fill_padding(header: Header, stored: NDArray[Any], *, is_reduced: bool) -> N
     if not padding.any() or padding.all():
         return stored
     picture = stored[~padding]
-    is_dark_high = header.is_inverted != (header.slope < 0)
+    is_dark_high = header.is_inverted != header.is_falling
     edge = max(header.padding) if is_dark_high else min(header.padding)
-    middle = float(np.median(picture[:: max(1, picture.size // 10_000)]))
+    middle = float(np.median(picture[:: max(1, picture.size // _SAMPLE_SIZE)]))
     if is_reduced and (edge > middle) == is_dark_high:
         clipped: NDArray[Any] = np.minimum(stored, edge) if is_dark_high else np.maximum(stored, edge)
         return clipped
@@ -115,25 +141,60 @@ def fill_padding(header: Header, stored: NDArray[Any], *, is_reduced: bool) -> N
     return filled
 
 
-def _first_window(header: Header) -> tuple[WindowFunction | None, float, float]:
-    """The first window whose width its function allows: at least 1 for LINEAR, above 0 for the others."""
-    known = {"LINEAR", "LINEAR_EXACT", "SIGMOID"}
-    name = header.voi_function or "LINEAR"  # what the standard says where the file says nothing
-    if name not in known:
-        return None, 0.0, 0.0
-    function = WindowFunction(name.lower())
+def _display(
+    header: Header, function: WindowFunction, center: float, width: float, voi_lut: LookupTable | None = None
+) -> Display:
+    return Display(
+        function=function,
+        center=center,
+        width=width,
+        is_inverted=header.is_inverted,
+        slope=header.slope,
+        intercept=header.intercept,
+        modality_lut=header.modality_lut,
+        voi_lut=voi_lut,
+    )
+
+
+def _display_of_file(header: Header) -> Display | None:
+    """By the first VOI LUT, or else the first window whose width its function allows (PS3.3 C.11.2.1)."""
+    if header.voi_luts:
+        first, last = header.voi_luts[0].ends
+        width = float(last - first + 1)
+        return _display(header, WindowFunction.VOI_LUT, first + width / 2, width, header.voi_luts[0])
+    function = _FUNCTION_BY_NAME.get(header.voi_function or "LINEAR")  # the standard's, where the file says nothing
+    if function is None:
+        return None
     for center, width in header.windows:
         is_wide_enough = width >= 1 if function is WindowFunction.LINEAR else width > 0
         if is_wide_enough and np.isfinite(center) and np.isfinite(width):
-            return function, center, width
-    return None, 0.0, 0.0
+            return _display(header, function, center, width)
+    return None
 
 
-def _range_without_padding(header: Header, stored: NDArray[Any]) -> tuple[float, float]:
+def _to_modality(stored: NDArray[Any], slope: float, intercept: float, lut: LookupTable | None) -> Values:
+    values = stored.astype(np.float32)
+    if lut is not None:
+        return lut.apply(values)
+    if (slope, intercept) != (1.0, 0.0):
+        values = values * np.float32(slope) + np.float32(intercept)
+    return values
+
+
+def _range_without_padding(header: Header, stored: NDArray[Any], *, is_trimmed: bool) -> tuple[float, float]:
+    """The lowest and the highest modality value of the picture, or of what is left of it without its extremes."""
     picture = stored if header.padding is None else stored[~_find_padding(header, stored)]
-    low, high = (float(picture.min()), float(picture.max())) if picture.size else (0.0, 0.0)
-    if low == high:  # nothing but padding and one value: they differ, so show that
-        low, high = float(stored.min()), float(stored.max())
+    if not picture.size or picture.min() == picture.max():
+        picture = stored  # nothing but padding and one value: they differ, so show that
+    if is_trimmed:
+        sample = picture.ravel()[:: max(1, picture.size // _SAMPLE_SIZE)]
+        ends = np.percentile(sample, _PERCENTILES)
+    elif header.modality_lut is not None:
+        ends = picture
+    else:
+        ends = np.array([picture.min(), picture.max()])
+    values = _to_modality(ends, header.slope, header.intercept, header.modality_lut)
+    low, high = float(values.min()), float(values.max())
     return (low, high) if low < high else (low, low + 1)
 
 

@@ -1,5 +1,7 @@
 """What a file says about its picture, read once into one frozen record; a thing it does not say is None."""
 
+# ruff: noqa: RUF009  # `_needs` and `_from` make dataclass fields, each its own
+
 import io
 import struct
 from collections.abc import Callable, Iterable, Sequence
@@ -168,6 +170,11 @@ class Header:
     def intercept(self) -> float:
         """The modality value of the stored value 0; 0 where the file does not say (PS3.3 C.11.1)."""
         return 0.0 if self.rescale_intercept is None else self.rescale_intercept
+
+    @property
+    def is_falling(self) -> bool:
+        """Whether high stored values are low modality values."""
+        return self.slope < 0 if self.modality_lut is None else self.modality_lut.is_falling
 
     @property
     def spacing_mm(self) -> tuple[float, float] | None:

@@ -41,6 +41,16 @@ class LookupTable:
         found: NDArray[np.float32] = self._table[np.clip(index, 0, len(self.entries) - 1)]
         return found
 
+    @property
+    def is_falling(self) -> bool:
+        """Whether high inputs give low outputs."""
+        return self.entries[0] > self.entries[-1]
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """The first and the last input of its own."""
+        return self.first, self.first + len(self.entries) - 1
+
     @cached_property
     def _table(self) -> NDArray[np.float32]:
         return np.array(self.entries, dtype=np.float32)
@@ -74,7 +84,11 @@ def _read_lut(element: ElementReader, *, order: str, is_signed: bool) -> LookupT
     data = element.read("LUTData", _as_bytes if order == "<" else _as_swapped_bytes)
     if data is None:
         raise ValueError("found no data")
-    return LookupTable(first, bits, unpack_entries(data, n_entries=n_entries or 1 << 16, bits=bits))
+    entries = unpack_entries(data, n_entries=n_entries or 1 << 16, bits=bits)
+    if max(entries) >> bits:  # seen with descriptors of 8 bits and entries of 12
+        element.warn("lut_bits_conflict", f"a table of {bits} bits has the entry {max(entries)}; its bits are used")
+        bits = max(entries).bit_length()
+    return LookupTable(first, bits, entries)
 
 
 def unpack_entries(packed: bytes, *, n_entries: int, bits: int) -> tuple[int, ...]:

@@ -118,7 +118,7 @@ def test_a_negative_slope_turns_the_order() -> None:
 def test_the_policy_dicom_takes_the_first_window_and_the_files_function() -> None:
     header = _header(windows=((50.0, 100.0), (7.0, 9.0)), voi_function="SIGMOID")
     display = choose_display(header, _stored(0, 100), "dicom")
-    assert display == Display(WindowFunction.SIGMOID, 50, 100, 1, 0, is_inverted=False)
+    assert display == Display(function=WindowFunction.SIGMOID, center=50, width=100, is_inverted=False)
 
 
 @pytest.mark.parametrize(
