@@ -33,24 +33,22 @@ def describe(values: Sequence[float]) -> dict[str, float]:
 
 
 def write_report(
-    path: Path, results: dict[str, object], *, suite: str, packages: Sequence[str], measured: Sequence[str], n_runs: int
+    path: Path, results: dict[str, object], *, suite: str, packages: Sequence[str], measured: Sequence[str]
 ) -> None:
     """Print the results, and write them with commit, machine and versions.
 
     Args:
         path: of the JSON file.
-        results: what was measured.
+        results: what was measured, and how often.
         suite: its name.
         packages: whose versions matter.
         measured: the folders of code that was measured; changes in them are marked at the commit.
-        n_runs: how often, after a warm-up.
     """
     report = {
         "suite": suite,
         "commit": _read_commit(measured),
         "machine": {"processor": _read_processor(), "cores": count_cores(), "system": platform.system()},
         "versions": {"python": platform.python_version(), **{package: version(package) for package in packages}},
-        "n_runs": n_runs,
         "results": results,
     }
     print(json.dumps(results, indent=2))
