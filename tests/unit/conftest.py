@@ -11,7 +11,8 @@ import torch
 
 from mammoscope.cohort.manifest import SCHEMA, read_manifest, write_manifest
 from mammoscope.evaluation.scores import write_scores
-from mammoscope.imaging.prepare import PrepareJob, PrepareSettings, prepare_store
+from mammoscope.imaging.batch import PrepareJob, prepare_store
+from mammoscope.imaging.prepare import PrepareSettings
 from mammoscope.imaging.store import PreparedStore, open_store
 from mammoscope.learning.network import build_network
 from mammoscope.learning.recipe import Recipe, read_recipe

@@ -9,7 +9,7 @@ from mammoscope.cli.console import JsonOption, WorkersOption, print_summary, pro
 from mammoscope.errors import StoreError, TableError, UserInputError
 
 if TYPE_CHECKING:
-    from mammoscope.imaging.prepare import PrepareJob, PrepareSummary
+    from mammoscope.imaging.batch import PrepareJob, PrepareSummary
 
 
 def prepare(
@@ -30,7 +30,8 @@ def prepare(
     from functools import partial
 
     from mammoscope.config import build_settings
-    from mammoscope.imaging.prepare import PrepareSettings, prepare_store
+    from mammoscope.imaging.batch import prepare_store
+    from mammoscope.imaging.prepare import PrepareSettings
     from mammoscope.scaling import run_tasks
 
     rows, columns = _parse_size(size)
@@ -52,7 +53,7 @@ def _parse_size(size: str) -> tuple[int, int]:
 
 def _read_jobs(cohort: Path) -> "list[PrepareJob]":
     from mammoscope.cohort.manifest import read_manifest
-    from mammoscope.imaging.prepare import PrepareJob
+    from mammoscope.imaging.batch import PrepareJob
 
     manifest = read_manifest(cohort)
     n_without = manifest["path"].null_count()

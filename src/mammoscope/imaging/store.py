@@ -11,8 +11,9 @@ import polars as pl
 from mammoscope.errors import StoreError
 from mammoscope.files import sha256_of_bytes
 from mammoscope.imaging import shards
+from mammoscope.imaging.batch import read_description
 from mammoscope.imaging.canvas import CanvasPixels, Placement, placement_from_row
-from mammoscope.imaging.prepare import PrepareSettings, read_description
+from mammoscope.imaging.prepare import PrepareSettings
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mammoscope.errors import UserInputError
 from mammoscope.evaluation.scores import SCORES_VERSION, aggregate_to_breasts, aggregate_to_exams
 from mammoscope.exam import Mammogram, group_into_exams
-from mammoscope.imaging.prepare import Rejection
+from mammoscope.imaging.batch import Rejection
 from mammoscope.imaging.verdict import Verdict, refusal
 from mammoscope.inference.bundle import Bundle
 from mammoscope.inference.engine import score_pictures

@@ -8,9 +8,10 @@ import polars as pl
 from mammoscope.anatomy import Laterality, View
 from mammoscope.errors import ImageRefusedError, UserInputError
 from mammoscope.exam import Mammogram
+from mammoscope.imaging.batch import PrepareJob, Rejection, prepare_job
 from mammoscope.imaging.canvas import CanvasPixels
 from mammoscope.imaging.header import Header
-from mammoscope.imaging.prepare import PrepareJob, PrepareSettings, Rejection, prepare_job
+from mammoscope.imaging.prepare import PrepareSettings
 from mammoscope.imaging.verdict import Verdict, refusal
 
 

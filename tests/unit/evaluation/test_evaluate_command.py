@@ -14,7 +14,8 @@ from mammoscope.config import to_toml
 from mammoscope.errors import RunError, StoreError, TableError
 from mammoscope.evaluation.scores import write_scores
 from mammoscope.imaging import shards
-from mammoscope.imaging.prepare import PrepareSettings, StoreDescription
+from mammoscope.imaging.batch import StoreDescription
+from mammoscope.imaging.prepare import PrepareSettings
 
 app = typer.Typer()
 app.command()(evaluate)

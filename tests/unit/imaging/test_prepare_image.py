@@ -10,8 +10,9 @@ from pydicom import uid
 from mammoscope.config import build_settings, to_toml
 from mammoscope.errors import ConfigError, ImageRefusedError
 from mammoscope.files import sha256_of_bytes
-from mammoscope.imaging import prepare
-from mammoscope.imaging.prepare import PreparedImage, PrepareJob, PrepareSettings, Rejection, prepare_image, prepare_job
+from mammoscope.imaging import batch
+from mammoscope.imaging.batch import PrepareJob, Rejection, prepare_job
+from mammoscope.imaging.prepare import PreparedImage, PrepareSettings, prepare_image
 
 MakeDicom = Callable[..., bytes]
 SETTINGS = PrepareSettings(rows=64, columns=32)
@@ -86,15 +87,58 @@ def test_a_box_holds_whole_pixels_of_its_level(
     assert [edge % 4 for edge in record.placement.box] == [0, 0, 0, 0]
 
 
-def test_asking_for_more_resolution_decodes_more(make_dicom: MakeDicom, breast: NDArray[np.uint16]) -> None:
+@pytest.mark.parametrize(("canvas", "level"), [((64, 32), 2), ((256, 128), 2), ((384, 192), 1), ((1024, 512), 0)])
+def test_the_level_is_the_coarsest_that_fills_the_canvas_and_lets_the_breast_be_found(
+    make_dicom: MakeDicom, breast: NDArray[np.uint16], canvas: tuple[int, int], level: int
+) -> None:
     content = make_dicom(cv2.resize(breast, (1280, 1536)), syntax=uid.JPEG2000Lossless)
-    levels = [
-        prepare_image(
-            content, PrepareSettings(rows=256, columns=128, decoded_px_per_canvas_px=share), name="1"
-        ).record.level
-        for share in (0.5, 1.0, 2.0, 8.0)
-    ]
-    assert levels == [3, 2, 1, 0]
+    settings = PrepareSettings(rows=canvas[0], columns=canvas[1], margin=0)
+    record = prepare_image(content, settings, name="1").record
+    assert record.level == level
+    assert max(record.placement.scale) * 2**record.level <= 1 or level == 0
+
+
+def test_the_whole_resolution_is_decoded_when_asked_for(make_dicom: MakeDicom, breast: NDArray[np.uint16]) -> None:
+    content = make_dicom(cv2.resize(breast, (1280, 1536)), syntax=uid.JPEG2000Lossless)
+    settings = PrepareSettings(rows=256, columns=128, resolution="whole")
+    assert prepare_image(content, settings, name="1").record.level == 0
+
+
+def test_a_small_breast_in_a_large_picture_is_decoded_again_and_finer(
+    make_dicom: MakeDicom, breast: NDArray[np.uint16]
+) -> None:
+    picture = np.zeros((2048, 1024), dtype=np.uint16)
+    picture[600:1112, :400] = cv2.resize(breast, (400, 512))
+    content = make_dicom(picture, syntax=uid.JPEG2000Lossless)
+    record = prepare_image(content, PrepareSettings(rows=512, columns=256, margin=0), name="1").record
+    assert record.is_breast_found
+    assert record.level == 0  # at level 1 the box would have 256 rows, or a few less
+
+
+def test_stretching_fills_the_canvas(make_dicom: MakeDicom) -> None:
+    settings = PrepareSettings(rows=64, columns=64, fit="stretch")
+    placement = prepare_image(make_dicom(), settings, name="1").record.placement
+    assert placement.content_shape == (64, 64)
+    assert placement.scale[0] != placement.scale[1]
+
+
+@pytest.mark.parametrize(
+    ("elements", "code"),
+    [
+        ({"Modality": "CT"}, "not_mammography"),
+        ({"PresentationIntentType": "FOR PROCESSING"}, "for_processing"),
+        ({"EstimatedRadiographicMagnificationFactor": 1.8}, "localizer_or_spot"),
+        ({"SOPClassUID": uid.SecondaryCaptureImageStorage}, "secondary_capture"),
+    ],
+)
+def test_what_screening_leaves_out_is_refused_unless_it_is_accepted(
+    make_dicom: MakeDicom, elements: dict[str, object], code: str
+) -> None:
+    content = make_dicom(**elements)
+    with pytest.raises(ImageRefusedError, match="1: found") as caught:
+        prepare_image(content, SETTINGS, name="1")
+    assert caught.value.code == code
+    assert prepare_image(content, SETTINGS.model_copy(update={"excluded": ()}), name="1").pixels.any()
 
 
 def test_the_window_of_the_file_is_used_when_asked_for(make_dicom: MakeDicom) -> None:
@@ -163,7 +207,7 @@ def test_an_unforeseen_error_is_rejected_and_named(
         raise ZeroDivisionError("Smith^Anna")
 
     (tmp_path / "1.dcm").write_bytes(make_dicom())
-    monkeypatch.setattr(prepare, "prepare_image", fail)
+    monkeypatch.setattr(batch, "prepare_image", fail)
     rejection = prepare_job(PrepareJob("1", str(tmp_path / "1.dcm")), SETTINGS)
     assert isinstance(rejection, Rejection)
     assert rejection.code == "undecodable"
@@ -176,6 +220,6 @@ def test_lack_of_memory_is_not_blamed_on_the_file(tmp_path: Path, monkeypatch: p
         raise MemoryError
 
     (tmp_path / "1.dcm").write_bytes(b"")
-    monkeypatch.setattr(prepare, "prepare_image", fail)
+    monkeypatch.setattr(batch, "prepare_image", fail)
     with pytest.raises(MemoryError):
         prepare_job(PrepareJob("1", str(tmp_path / "1.dcm")), SETTINGS)

@@ -13,15 +13,8 @@ from numpy.typing import NDArray
 
 from mammoscope.errors import StoreError
 from mammoscope.imaging import shards
-from mammoscope.imaging.prepare import (
-    PrepareJob,
-    PrepareSettings,
-    PrepareSummary,
-    ShardTask,
-    TaskRunner,
-    prepare_image,
-    prepare_store,
-)
+from mammoscope.imaging.batch import PrepareJob, PrepareSummary, ShardTask, TaskRunner, prepare_store
+from mammoscope.imaging.prepare import PrepareSettings, prepare_image
 from mammoscope.imaging.store import open_store
 
 MakeDicom = Callable[..., bytes]
