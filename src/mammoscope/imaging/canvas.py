@@ -83,19 +83,25 @@ def placement_from_row(row: Mapping[str, Any]) -> Placement:
     )
 
 
-def place(
+def place(  # noqa: PLR0913  # all but the box by keyword
     box: Box,
     *,
     original_shape: tuple[int, int],
     canvas_shape: tuple[int, int],
     is_wall_left: bool,
     spacing_mm: tuple[float, float] | None,
+    is_stretched: bool = False,
 ) -> Placement:
-    """The largest placement of a box that keeps its proportions: chest wall at column 0, centred between the rows."""
+    """The largest placement of a box: chest wall at column 0, centred between the rows.
+
+    It keeps the box's proportions, or is stretched to fill the canvas.
+    """
     pixel_height = 1.0 if spacing_mm is None else spacing_mm[0] / spacing_mm[1]  # in widths of a pixel
     scale = min(canvas_shape[0] / (box.rows * pixel_height), canvas_shape[1] / box.columns)
     content_rows = min(canvas_shape[0], max(1, round(box.rows * pixel_height * scale)))
     content_columns = min(canvas_shape[1], max(1, round(box.columns * scale)))
+    if is_stretched:
+        content_rows, content_columns = canvas_shape
     return Placement(
         original_shape=original_shape,
         box=box,

@@ -1,12 +1,13 @@
 """What kind of object a file is, and whether it belongs into a screening cohort, by its header alone."""
 
 from collections.abc import Callable, Collection, Iterator
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from pydicom import uid
 from pydicom.config import IGNORE
 
 from mammoscope.anatomy import ViewModifier
+from mammoscope.errors import ImageRefusedError
 from mammoscope.imaging.header import Header
 from mammoscope.imaging.verdict import Verdict, refusal
 
@@ -41,17 +42,23 @@ _LEAST_MAGNIFICATION: Final = 1.3
 
 _SPOT_MODIFIERS: Final = (ViewModifier.MAGNIFICATION, ViewModifier.SPOT_COMPRESSION)
 
-CLINICAL_CODES: Final = frozenset(
-    {
-        Verdict.NOT_MAMMOGRAPHY,
-        Verdict.FOR_PROCESSING,
-        Verdict.SECONDARY_CAPTURE,
-        Verdict.LOCALIZER_OR_SPOT,
-        Verdict.UNKNOWN_SIDE,
-        Verdict.UNKNOWN_VIEW,
-    }
-)
+ClinicalVerdict = Literal[
+    Verdict.NOT_MAMMOGRAPHY,
+    Verdict.SECONDARY_CAPTURE,
+    Verdict.FOR_PROCESSING,
+    Verdict.LOCALIZER_OR_SPOT,
+    Verdict.UNKNOWN_SIDE,
+    Verdict.UNKNOWN_VIEW,
+]
 """The verdicts by the header alone; a file that has one can be read all the same where a setting says so."""
+
+SCREENING_EXCLUDES: Final[tuple[ClinicalVerdict, ...]] = (
+    Verdict.NOT_MAMMOGRAPHY,
+    Verdict.SECONDARY_CAPTURE,
+    Verdict.FOR_PROCESSING,
+    Verdict.LOCALIZER_OR_SPOT,
+)
+"""What a screening cohort leaves out; side and view can be said by a table."""
 
 
 class _Finding(NamedTuple):
@@ -70,21 +77,23 @@ def is_for_presentation_class(sop_class: str | None) -> bool:
     return sop_class in _FOR_PRESENTATION
 
 
-def judge_kind(header: Header) -> Iterator[Verdict]:
-    """The clinical verdicts that a header earns, the gravest first; none for a screening mammogram."""
-    return (verdict for verdict, check in _CHECKS.items() if check(header) is not None)
+def judge_kind(header: Header, *, name: str) -> Iterator[ImageRefusedError]:
+    """The clinical reasons against a file, the gravest first, as errors to raise; none for a screening mammogram."""
+    for verdict, check in _CHECKS.items():
+        finding = check(header)
+        if finding is not None:
+            yield refusal(verdict, name, found=finding.found, expected=finding.expected, advice=finding.advice)
 
 
 def refuse_kind(header: Header, excluded: Collection[Verdict], *, name: str) -> None:
     """Refuse what the settings exclude, by its header.
 
     Raises:
-        ImageRefusedError: a code of `CLINICAL_CODES` that is excluded.
+        ImageRefusedError: the gravest verdict that is excluded.
     """
-    for verdict, check in _CHECKS.items():
-        finding = check(header) if verdict in excluded else None
-        if finding is not None:
-            raise refusal(verdict, name, found=finding.found, expected=finding.expected, advice=finding.advice)
+    for error in judge_kind(header, name=name):
+        if error.code in excluded:
+            raise error
 
 
 def _check_mammography(header: Header) -> _Finding | None:

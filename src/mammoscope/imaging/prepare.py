@@ -15,6 +15,7 @@ from mammoscope.imaging.canvas import CanvasPixels, Placement, paint, place, res
 from mammoscope.imaging.codecs import Decoded, EncodedPicture, open_picture
 from mammoscope.imaging.display import Display, WindowPolicy, choose_display, fill_padding
 from mammoscope.imaging.header import Header, read_header
+from mammoscope.imaging.object_kind import SCREENING_EXCLUDES, ClinicalVerdict, refuse_kind
 from mammoscope.imaging.verdict import Verdict, refusal
 
 
@@ -25,10 +26,14 @@ class PrepareSettings(Settings):
         rows: height of the prepared image.
         columns: its width.
         bits: of a grey value.
-        window: `minmax` spreads the values of the breast's box, `dicom` takes the file's first window.
+        window: `minmax` spreads the values of the breast's box, `percentile` does so without its extremes, `dicom`
+            takes the file's VOI LUT or first window.
+        fit: `proportions` keeps the breast's, and leaves the rest of the canvas black; `stretch` fills the canvas, as
+            the public baseline did with its squares.
         margin: what is left around the breast, as a share of the longer side of its box.
-        decoded_px_per_canvas_px: the least resolution to decode at, where a file offers lower ones; below 1 is faster
-            and less sharp.
+        resolution: `canvas` decodes at the lowest level of a file that still has the pixels that the canvas needs;
+            `whole` decodes all.
+        excluded: the verdicts by the header alone that refuse a file. Side and view are the manifest's to say.
         method_version: of the way itself; another one makes other pictures.
     """
 
@@ -36,9 +41,11 @@ class PrepareSettings(Settings):
     columns: int = Field(default=512, ge=16, le=8192)
     bits: Literal[8, 16] = 16
     window: WindowPolicy = "minmax"
+    fit: Literal["proportions", "stretch"] = "proportions"
     margin: float = Field(default=0.02, ge=0, le=0.5)
-    decoded_px_per_canvas_px: float = Field(default=1.0, ge=0.25, le=8)
-    method_version: Literal[1] = 1
+    resolution: Literal["canvas", "whole"] = "canvas"
+    excluded: tuple[ClinicalVerdict, ...] = SCREENING_EXCLUDES
+    method_version: Literal[2] = 2
 
     @cached_property
     def hash(self) -> str:
@@ -115,12 +122,13 @@ def prepare_image(content: bytes, settings: PrepareSettings, *, name: str) -> Pr
         ImageRefusedError: the file cannot be used; with the reason code.
     """
     header = read_header(content, name=name)
+    refuse_kind(header, settings.excluded, name=name)
     picture = open_picture(content, header, name=name)
-    coarse = picture.decode(_level_for(header.rows / SMALL_ROWS, picture))
-    _refuse_blank(coarse, name)
-    breast = _locate_breast(header, coarse, settings)
-    placement, level = _plan(header, picture, breast, settings)
-    decoded = coarse if level == coarse.level else picture.decode(level)
+    overview = picture.decode(_guess_level(header, picture, settings))
+    _refuse_blank(overview, name)
+    breast = _locate_breast(header, overview, settings)
+    placement, level = _plan(header, overview, breast, settings)
+    decoded = overview if level == overview.level else picture.decode(level)
     cut = fill_padding(header, _cut(decoded, placement.box), is_reduced=level > 0)
     display = choose_display(header, cut, settings.window)
     pixels = paint(display.apply(resize_to_content(cut, placement)), placement, settings.bits)
@@ -137,12 +145,20 @@ def prepare_image(content: bytes, settings: PrepareSettings, *, name: str) -> Pr
     return PreparedImage(pixels, record, header)
 
 
-def _level_for(shrinkage: float, picture: EncodedPicture) -> int:
+def _level_for(shrinkage: float, n_levels: int) -> int:
     """The highest level at which no more than `shrinkage` of the resolution is lost."""
     level = 0
-    while level < picture.n_levels and 2 << level <= shrinkage:
+    while level < n_levels and 2 << level <= shrinkage:
         level += 1
     return level
+
+
+def _guess_level(header: Header, picture: EncodedPicture, settings: PrepareSettings) -> int:
+    """The level for a breast as high as the picture and half as wide, as most are: then one decoding is enough."""
+    usual = Box(0, 0, header.rows, max(1, header.columns // 2))
+    needed = 1 / max(_place_box(usual, header, settings, is_wall_left=True).scale)
+    n_levels = 0 if settings.resolution == "whole" else picture.n_levels
+    return _level_for(min(needed, header.rows / SMALL_ROWS), n_levels)
 
 
 def _refuse_blank(decoded: Decoded, name: str) -> None:
@@ -162,22 +178,10 @@ def _locate_breast(header: Header, decoded: Decoded, settings: PrepareSettings) 
     return find_breast(brightness, (header.rows, header.columns), margin=settings.margin)
 
 
-def _plan(
-    header: Header, picture: EncodedPicture, breast: BreastPlace, settings: PrepareSettings
-) -> tuple[Placement, int]:
+def _plan(header: Header, overview: Decoded, breast: BreastPlace, settings: PrepareSettings) -> tuple[Placement, int]:
     """Where the box goes, and the lowest resolution that fills its place; the box is widened to whole pixels of it."""
-
-    def place_box(box: Box) -> Placement:
-        return place(
-            box,
-            original_shape=(header.rows, header.columns),
-            canvas_shape=(settings.rows, settings.columns),
-            is_wall_left=breast.is_wall_left,
-            spacing_mm=header.spacing_mm,
-        )
-
-    needed = max(place_box(breast.box).scale) * settings.decoded_px_per_canvas_px
-    level = _level_for(1 / needed, picture)
+    needed = 1 / max(_place_box(breast.box, header, settings, is_wall_left=breast.is_wall_left).scale)
+    level = _level_for(needed, overview.level)  # what has been decoded already is never too fine
     step = 1 << level
     box = Box(
         top=breast.box.top // step * step,
@@ -185,7 +189,18 @@ def _plan(
         bottom=min(header.rows, -(-breast.box.bottom // step) * step),
         right=min(header.columns, -(-breast.box.right // step) * step),
     )
-    return place_box(box), level
+    return _place_box(box, header, settings, is_wall_left=breast.is_wall_left), level
+
+
+def _place_box(box: Box, header: Header, settings: PrepareSettings, *, is_wall_left: bool) -> Placement:
+    return place(
+        box,
+        original_shape=(header.rows, header.columns),
+        canvas_shape=(settings.rows, settings.columns),
+        is_wall_left=is_wall_left,
+        is_stretched=settings.fit == "stretch",
+        spacing_mm=header.spacing_mm,
+    )
 
 
 def _cut(decoded: Decoded, box: Box) -> NDArray[Any]:

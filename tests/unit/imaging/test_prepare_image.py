@@ -87,7 +87,7 @@ def test_a_box_holds_whole_pixels_of_its_level(
     assert [edge % 4 for edge in record.placement.box] == [0, 0, 0, 0]
 
 
-@pytest.mark.parametrize(("canvas", "level"), [((64, 32), 2), ((256, 128), 2), ((384, 192), 1), ((1024, 512), 0)])
+@pytest.mark.parametrize(("canvas", "level"), [((64, 32), 2), ((256, 128), 2), ((512, 256), 1), ((1024, 512), 0)])
 def test_the_level_is_the_coarsest_that_fills_the_canvas_and_lets_the_breast_be_found(
     make_dicom: MakeDicom, breast: NDArray[np.uint16], canvas: tuple[int, int], level: int
 ) -> None:
