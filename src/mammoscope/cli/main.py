@@ -10,6 +10,7 @@ from mammoscope.cli.demo import demo
 from mammoscope.cli.doctor import doctor
 from mammoscope.cli.evaluate import evaluate
 from mammoscope.cli.index import index_app
+from mammoscope.cli.inspect import inspect
 from mammoscope.cli.predict import predict
 from mammoscope.cli.prepare import prepare
 from mammoscope.cli.split import split
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(synthesize)
 app.add_typer(index_app, name="index")
+app.command()(inspect)
 app.command()(prepare)
 app.command()(split)
 app.command()(train)
