@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +12,7 @@ from mammoscope.cli.console import JsonOption, WorkersOption, print_summary, pro
 from mammoscope.errors import UserInputError
 
 if TYPE_CHECKING:
-    from mammoscope.imaging.inspection import Inspection, InspectionTask
+    from mammoscope.imaging.inspection import HeaderLine, Inspection, InspectionTask
 
 _MOST_LISTED = 20  # refused files on the screen; verdicts.csv has all
 
@@ -33,15 +34,14 @@ def inspect(
 
     Example: mammoscope inspect study/ -o inspection
     """
-    from functools import partial
-
     from mammoscope.imaging.inspection import inspect_and_draw, mark_duplicates
     from mammoscope.scaling import run_tasks
 
     tasks = _find_tasks(path, output)
     with progress_bar("inspect", total=len(tasks)) as advance:
         found: dict[str, Inspection] = {}
-        for inspection in partial(run_tasks, n_workers=resolve_workers(workers))(inspect_and_draw, tasks):
+        n_workers = min(resolve_workers(workers), len(tasks))
+        for inspection in run_tasks(inspect_and_draw, tasks, n_workers=n_workers):
             found[inspection.name] = inspection
             advance(1)
     inspections = mark_duplicates([found[task.name] for task in tasks])
@@ -109,11 +109,22 @@ def _print_file(inspection: "Inspection", output: Path, *, with_identifiers: boo
     if as_json:
         print_summary("", facts | {"header": {line.name: line.value for line in lines}}, as_json=True)
         return
-    widths = [max((len(line[column]) for line in lines), default=0) for column in range(3)]
-    for line in lines:
-        texts = [text.ljust(width) for text, width in zip(line[:3], widths, strict=True)]
-        sys.stdout.write("  ".join((*texts, line.section)).rstrip() + "\n")
+    _print_lines(lines)
     print_summary(inspection.name, facts, as_json=False)
+
+
+def _print_lines(lines: "list[HeaderLine]") -> None:
+    """What the file says, with tag and section of PS3.3; then the names of what it does not say."""
+    from mammoscope.imaging.inspection import ABSENT
+
+    given = [line for line in lines if line.value != ABSENT]
+    widths = [max((len(line[column]) for line in given), default=0) for column in range(3)]
+    for line in given:
+        texts = [text.ljust(width) for text, width in zip(line, widths, strict=False)]
+        sys.stdout.write("  ".join((*texts, line.value)) + "\n")
+    absent = [line.name for line in lines if line.value == ABSENT]
+    if absent:
+        sys.stdout.write(fill(f"not given: {', '.join(absent)}", width=110, subsequent_indent="  ") + "\n")
 
 
 def _print_folder(inspections: "list[Inspection]", output: Path, *, as_json: bool) -> None:

@@ -8,7 +8,9 @@ from typing import Any, Final, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.datadict import tag_for_keyword
+from pydicom.config import IGNORE
+from pydicom.tag import Tag
+from pydicom.uid import UID
 
 from mammoscope.errors import ImageRefusedError
 from mammoscope.files import replacing, sha256_of_bytes
@@ -25,6 +27,9 @@ from mammoscope.imaging.verdict import Verdict, refusal
 _IDENTIFYING: Final = frozenset(
     {"patient_id", "study_uid", "series_uid", "image_uid", "acquisition_date", "acquisition_time"}
 )
+ABSENT: Final = "-"
+"""The text of a field that the file does not say."""
+
 _PREVIEW_ROWS: Final = 900
 _GAP_PX: Final = 24
 _BOX_COLOUR: Final = (64, 200, 255)  # light blue: seen on black, grey and white, and by the colour-blind
@@ -34,9 +39,9 @@ class HeaderLine(NamedTuple):
     """One field of a header as text, with where it comes from."""
 
     name: str
-    value: str
-    elements: str
+    tags: str
     section: str
+    value: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,8 +155,8 @@ def list_header(header: Header, *, with_identifiers: bool) -> list[HeaderLine]:
         lines.append(
             HeaderLine(
                 name=each.name.replace("_", " "),
-                value="given, hidden" if is_hidden else _to_text(value),
-                elements=" ".join(f"{keyword} {_tag(keyword)}" for keyword in each.metadata["keywords"]),
+                value="given, hidden" if is_hidden else _field_to_text(each.name, value),
+                tags=" ".join(_tag(keyword) for keyword in each.metadata["keywords"]),
                 section=each.metadata["section"],
             )
         )
@@ -159,15 +164,24 @@ def list_header(header: Header, *, with_identifiers: bool) -> list[HeaderLine]:
 
 
 def _tag(keyword: str) -> str:
-    tag = tag_for_keyword(keyword)
-    return "" if tag is None else f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+    return str(Tag(keyword)).replace(" ", "").upper()
+
+
+def _field_to_text(name: str, value: Any) -> str:  # noqa: ANN401  # as below
+    if name in {"transfer_syntax", "sop_class"} and value is not None:
+        return UID(value, validation_mode=IGNORE).name
+    if name == "windows":
+        return ", ".join(f"{center:g} / {width:g}" for center, width in value) or ABSENT
+    if name == "padding" and value is not None and value[0] == value[1]:
+        return str(value[0])
+    return _to_text(value)
 
 
 def _to_text(value: Any) -> str:  # noqa: ANN401  # the fields of a header have no common type
     if isinstance(value, LookupTable):
         return f"{len(value.entries)} entries of {value.bits} bits from {value.first}"
     if value is None or (isinstance(value, tuple | frozenset) and not value):
-        return "-"
+        return ABSENT
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
