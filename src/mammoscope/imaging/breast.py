@@ -7,12 +7,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mammoscope.imaging.breast_mask import BreastRegion, Doubt, find_region, is_taller_left
+
 SMALL_ROWS = 320  # high enough that a marker's strokes are 2 px wide, low enough that the search takes 2 ms
-_OPENING_PX = 9  # on the small copy: wider than the strokes of a marker or a frame, narrower than any breast
-_TAIL_PERCENTILE = 99.5  # the brightest half per cent (markers, frames, clips) do not set the scale
-_LEAST_STEP = 0.08  # on the square-root scale; 8-bit noise of a dark background stays below it
-_NOISE_WIDTHS = 6.0  # median absolute deviations; 6 of them are 4 standard deviations of Gaussian noise
-_GROUND_BINS = 64  # of the dark pixels' histogram
+MARGIN_MM = 5.0  # skin, nipple and the error of the outline; a pixel of the small copy is 0.75 mm
 _SMALLEST_SHARE = 0.03  # of the picture; anything smaller is a marker or noise, not a breast
 _LARGEST_SHARE = 0.98  # of the picture; nothing was cut off, so nothing was found
 
@@ -43,28 +41,51 @@ class BreastPlace:
     Attributes:
         box: the rectangle around it, with a margin, in pixels of the full picture.
         is_wall_left: whether the chest wall is at the left edge.
-        is_sure: False when nothing like a breast was found; the box is then the whole picture.
+        reason: why it was not found for sure; the box is then the whole picture.
     """
 
     box: Box
     is_wall_left: bool
-    is_sure: bool
+    reason: Doubt | None = None
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether a breast was found."""
+        return self.reason is None
 
 
-def find_breast(brightness: NDArray[np.float32], original_shape: tuple[int, int], *, margin: float) -> BreastPlace:
+def find_breast(
+    brightness: NDArray[np.float32],
+    original_shape: tuple[int, int],
+    *,
+    margin: float,
+    margin_mm: float = MARGIN_MM,
+    spacing_mm: tuple[float, float] | None = None,
+) -> BreastPlace:
     """The place of the breast, looked for on a small copy of the picture.
 
     Args:
         brightness: (row, column), bright tissue on dark ground, of `SMALL_ROWS` rows or a few less.
         original_shape: rows and columns of the full picture; the box is in its pixels.
-        margin: what is added around the breast, as a share of the longer side of its box.
+        margin: what is added around the breast, as a share of the longer side of its box; for pixels of unknown size.
+        margin_mm: the same for pixels of known size.
+        spacing_mm: height and width of a pixel of the full picture, where known.
     """
-    mask = mask_breast(brightness)
-    share = float(mask.mean())
-    is_wall_left = _touches_left_more(mask if share > 0 else brightness)
-    if not _SMALLEST_SHARE <= share <= _LARGEST_SHARE:
-        return BreastPlace(Box(0, 0, *original_shape), is_wall_left, is_sure=False)
-    return BreastPlace(_box_around(mask, original_shape, margin), is_wall_left, is_sure=True)
+    region = find_region(brightness)
+    doubt = region.doubt
+    if doubt is None and region.mask.mean() < _SMALLEST_SHARE:
+        doubt = Doubt.TOO_SMALL
+    if doubt is None and region.mask.mean() > _LARGEST_SHARE:
+        doubt = Doubt.NO_GROUND
+    is_wall_left = _is_wall_left(brightness, region)
+    if doubt is not None:
+        return BreastPlace(Box(0, 0, *original_shape), is_wall_left, doubt)
+    tight = _box_around(region.mask, original_shape)
+    if spacing_mm is None:
+        rim = (margin * max(tight.rows, tight.columns),) * 2
+    else:
+        rim = (margin_mm / spacing_mm[0], margin_mm / spacing_mm[1])
+    return BreastPlace(_widen(tight, rim, original_shape), is_wall_left)
 
 
 def shrink_for_search(picture: NDArray[Any]) -> NDArray[np.float32]:
@@ -77,65 +98,31 @@ def shrink_for_search(picture: NDArray[Any]) -> NDArray[np.float32]:
     return np.asarray(cv2.resize(source, (columns, rows), interpolation=cv2.INTER_AREA), dtype=np.float32)
 
 
-def mask_breast(brightness: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """The largest connected bright region once thin things are broken off; (row, column)."""
-    bright = _threshold(brightness)
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_OPENING_PX, _OPENING_PX))
-    # outside of the picture counts as tissue, so that a breast at the edge is not eaten from that side
-    eroded = cv2.erode(bright, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=1)
-    n_regions, labels, statistics, _ = cv2.connectedComponentsWithStats(eroded, connectivity=4)
-    if n_regions == 1:
-        return np.zeros(bright.shape, dtype=np.bool_)
-    largest = 1 + int(np.argmax(statistics[1:, cv2.CC_STAT_AREA]))
-    core = (labels == largest).astype(np.uint8)
-    grown = np.asarray(cv2.dilate(core, kernel), dtype=np.bool_)
-    return grown & bright.astype(np.bool_)
+def _is_wall_left(brightness: NDArray[np.float32], region: BreastRegion) -> bool:
+    """Where the region is taller; without ground or region, the brighter half, as the breast is thicker there."""
+    if region.doubt not in (Doubt.NO_GROUND, Doubt.NOTHING):
+        return is_taller_left(region.mask)
+    half = brightness.shape[1] // 2
+    return bool(brightness[:, :half].sum() >= brightness[:, brightness.shape[1] - half :].sum())
 
 
-def _threshold(brightness: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """1 where brighter than the ground: above its noise, and never above Otsu's threshold."""
-    low, high = float(brightness.min()), float(np.percentile(brightness, _TAIL_PERCENTILE))
-    if high <= low:
-        high = float(brightness.max())
-    if high <= low:
-        return np.zeros(brightness.shape, dtype=np.uint8)
-    # the square root lifts the thin tissue along the skin line away from the ground
-    lifted = np.sqrt(np.clip((brightness - low) / (high - low), 0, 1))
-    otsu, _ = cv2.threshold((lifted * 255).astype(np.uint8), 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    level, noise = _measure_ground(lifted[lifted <= otsu / 255])
-    is_bright: NDArray[np.bool_] = lifted > min(otsu / 255, level + max(_LEAST_STEP, _NOISE_WIDTHS * noise))
-    return is_bright.astype(np.uint8)
-
-
-def _measure_ground(dark: NDArray[np.float32]) -> tuple[float, float]:
-    """Level and noise of the ground: the highest peak among the dark pixels, as dark fat spreads and air does not."""
-    counts, edges = np.histogram(dark, bins=_GROUND_BINS)
-    level = float(edges[int(np.argmax(counts)) + 1])
-    darker = dark[dark <= level]  # this side of the peak is free of tissue
-    return level, float(np.median(level - darker))
-
-
-def _touches_left_more(weight: NDArray[np.bool_] | NDArray[np.float32]) -> bool:
-    """Whether the left border, and where the borders are equal the left half, holds more of the breast."""
-    columns = weight.shape[1]
-    rim = max(1, columns // 50)
-    left, right = float(weight[:, :rim].sum()), float(weight[:, -rim:].sum())
-    if left == right:
-        half = columns // 2
-        left, right = float(weight[:, :half].sum()), float(weight[:, columns - half :].sum())
-    return left >= right
-
-
-def _box_around(mask: NDArray[np.bool_], original_shape: tuple[int, int], margin: float) -> Box:
+def _box_around(mask: NDArray[np.bool_], original_shape: tuple[int, int]) -> Box:
     rows = np.flatnonzero(mask.any(axis=1))
     columns = np.flatnonzero(mask.any(axis=0))
     row_scale, column_scale = original_shape[0] / mask.shape[0], original_shape[1] / mask.shape[1]
-    top, bottom = rows[0] * row_scale, (rows[-1] + 1) * row_scale
-    left, right = columns[0] * column_scale, (columns[-1] + 1) * column_scale
-    rim = margin * max(bottom - top, right - left)
     return Box(
-        top=max(0, int(top - rim)),
-        left=max(0, int(left - rim)),
-        bottom=min(original_shape[0], int(np.ceil(bottom + rim))),
-        right=min(original_shape[1], int(np.ceil(right + rim))),
+        top=int(rows[0] * row_scale),
+        left=int(columns[0] * column_scale),
+        bottom=int(np.ceil((rows[-1] + 1) * row_scale)),
+        right=int(np.ceil((columns[-1] + 1) * column_scale)),
+    )
+
+
+def _widen(box: Box, rim: tuple[float, float], original_shape: tuple[int, int]) -> Box:
+    """The box with that many rows and columns more on each side, inside the picture."""
+    return Box(
+        top=max(0, int(box.top - rim[0])),
+        left=max(0, int(box.left - rim[1])),
+        bottom=min(original_shape[0], int(np.ceil(box.bottom + rim[0]))),
+        right=min(original_shape[1], int(np.ceil(box.right + rim[1]))),
     )
