@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 import struct
 import warnings
 from collections.abc import Callable, Iterator
@@ -31,6 +32,11 @@ _ELEMENT_ERRORS = (
 )
 
 ParsedT = TypeVar("ParsedT")
+
+_SEVERAL = (MultiValue, list)  # pydicom gives the numbers of an explicit VR as a list, all else as its own
+
+_DATE = re.compile(r"[0-9]{8}")
+_TIME = re.compile(r"([0-9]{2})(?:([0-9]{2})(?:([0-9]{2})(?:\.([0-9]{1,6}))?)?)?")
 
 _LARGEST_RESCALE = 1e9  # times 16 bits, far inside of what single precision tells apart from infinity
 
@@ -172,8 +178,10 @@ class ElementReader:
         return str(syntax)
 
     def warn(self, code: str, sentence: str) -> None:
-        """Note something odd."""
-        self.warnings.append(HeaderWarning(code, sentence))
+        """Note something odd, once however often it is read."""
+        warning = HeaderWarning(code, sentence)
+        if warning not in self.warnings:
+            self.warnings.append(warning)
 
     def _value(self, keyword: str) -> Any:  # noqa: ANN401  # pydicom's values have no common type
         tag: Any = tag_for_keyword(keyword)  # four times as fast as the keyword itself
@@ -198,7 +206,7 @@ def as_text(value: Any) -> str:  # noqa: ANN401  # pydicom's values have no comm
     Raises:
         TypeError: several values.
     """
-    if isinstance(value, MultiValue):
+    if isinstance(value, _SEVERAL):
         raise TypeError("several values")
     return str(value).strip()
 
@@ -210,12 +218,12 @@ def as_code(value: Any) -> str:  # noqa: ANN401  # pydicom's values have no comm
 
 def as_texts(value: Any) -> tuple[str, ...]:  # noqa: ANN401  # pydicom's values have no common type
     """All values as texts."""
-    return tuple(str(part).strip() for part in value) if isinstance(value, MultiValue) else (str(value).strip(),)
+    return tuple(str(part).strip() for part in value) if isinstance(value, _SEVERAL) else (str(value).strip(),)
 
 
 def as_numbers(value: Any) -> tuple[float, ...]:  # noqa: ANN401  # pydicom's values have no common type
     """All values as numbers."""
-    return tuple(float(part) for part in value) if isinstance(value, MultiValue) else (float(value),)
+    return tuple(float(part) for part in value) if isinstance(value, _SEVERAL) else (float(value),)
 
 
 def as_yes(value: Any) -> bool:  # noqa: ANN401  # pydicom's values have no common type
@@ -284,18 +292,23 @@ def as_date(value: Any) -> date:  # noqa: ANN401  # pydicom's values have no com
     Raises:
         ValueError: no day.
     """
-    return datetime.strptime(as_text(value), "%Y%m%d").date()  # noqa: DTZ007  # DICOM dates have no zone
+    text = as_text(value)
+    if not _DATE.fullmatch(text):  # strptime takes months and days of one digit
+        raise ValueError("not eight digits")
+    return datetime.strptime(text, "%Y%m%d").date()  # noqa: DTZ007  # DICOM dates have no zone
 
 
 def as_time(value: Any) -> time:  # noqa: ANN401  # pydicom's values have no common type
-    """A time of day, HHMMSS.FFFFFF of which the end may be missing (PS3.5 6.2, TM).
+    """A time of day, HHMMSS.FFFFFF of which the end may be missing (PS3.5 6.2, TM); a leap second counts as the 59th.
 
     Raises:
         ValueError: no time of day.
     """
-    digits, _, fraction = as_text(value).partition(".")
-    hour, minute, second = (int(digits[start : start + 2] or "0") for start in (0, 2, 4))
-    return time(hour, minute, second, int(f"{fraction:0<6}"[:6]))
+    parts = _TIME.fullmatch(as_text(value))
+    if parts is None:
+        raise ValueError("no time of day")
+    hour, minute, second, fraction = parts.groups(default="0")
+    return time(int(hour), int(minute), 59 if second == "60" else int(second), int(f"{fraction:0<6}"))
 
 
 def _as_sequence(value: Any) -> list[Dataset]:  # noqa: ANN401  # pydicom's values have no common type

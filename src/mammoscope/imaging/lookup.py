@@ -62,7 +62,7 @@ def read_luts(element: ElementReader, keyword: str, *, is_signed: bool) -> tuple
     Args:
         element: the elements of the file.
         keyword: of the sequence.
-        is_signed: whether inputs may be negative.
+        is_signed: whether inputs may be negative; what comes out of a Modality LUT never is.
     """
     order = ">" if element.transfer_syntax() == ExplicitVRBigEndian else "<"
     luts: list[LookupTable] = []
