@@ -24,8 +24,9 @@ JPEG = {uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGL
 _HTJ2K = {uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K}
 _LOSSY = {uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless, uid.JPEG2000, uid.HTJ2K}
 
-# permissive ones before the others; which of them there are depends on what is installed, their order does not
-_PYDICOM_PLUGINS = ("pillow", "pyjpegls", "pylibjpeg", "gdcm", "pydicom")
+# permissive ones before the others; which of them there are depends on what is installed, their order does not.
+# Not "gdcm": it ends the whole process on some damaged streams, where the others raise an error.
+_PYDICOM_PLUGINS = ("pillow", "pyjpegls", "pylibjpeg", "pydicom")
 
 _Decode = Callable[[], NDArray[Any]]
 
