@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 
 from mammoscope.anatomy import ViewModifier
+from mammoscope.imaging.display import is_window_usable
 from mammoscope.imaging.elements import HeaderWarning
 from mammoscope.imaging.header import Header
 from mammoscope.imaging.object_kind import is_for_presentation_class, is_for_processing_class
@@ -36,7 +37,9 @@ def _check_polarity(header: Header) -> str | None:
     shape = header.presentation_lut_shape
     if expected is None or shape is None or shape == expected:
         return None
-    return f"{header.photometric} with Presentation LUT Shape {shape}; the picture is inverted once"
+    known = shape if shape in {"IDENTITY", "INVERSE"} else "that mammograms do not have"  # no free text in a sentence
+    outcome = "inverted once" if header.is_inverted else "not inverted"
+    return f"{header.photometric} with a Presentation LUT Shape {known}; the picture is {outcome}"
 
 
 def _check_photometric(header: Header) -> str | None:
@@ -50,9 +53,10 @@ def _check_bits(header: Header) -> str | None:
 
 
 def _check_windows(header: Header) -> str | None:
-    least = 1.0 if header.voi_function in {None, "LINEAR"} else 0.0  # PS3.3 C.11.2.1.2.1 and C.11.2.1.3
-    wrong = [width for _, width in header.windows if not (math.isfinite(width) and width >= least and width > 0)]
-    return f"a window of width {wrong[0]:g}, which is passed over" if wrong else None
+    for center, width in header.windows:
+        if not is_window_usable(header.voi_function, center, width):
+            return f"a window of center {center:g} and width {width:g}, which is passed over"
+    return None
 
 
 def _check_voi_function(header: Header) -> str | None:
@@ -66,10 +70,14 @@ def _check_spacing(header: Header) -> str | None:
     imager, pixel = header.imager_spacing_mm, header.pixel_spacing_mm
     if imager is None or pixel is None:
         return None
-    factors = (1.0, header.magnification or 1.0)
-    if any(math.isclose(imager[0] / factor, pixel[0], rel_tol=_SPACING_TOLERANCE) for factor in factors):
-        return None
-    return f"Imager Pixel Spacing {imager[0]:g} mm, Pixel Spacing {pixel[0]:g} mm; the detector's is used"
+    for factor in (1.0, header.magnification or 1.0):
+        ends = zip(imager, pixel, strict=True)
+        if all(math.isclose(ours / factor, theirs, rel_tol=_SPACING_TOLERANCE) for ours, theirs in ends):
+            return None
+    return (
+        f"Imager Pixel Spacing {imager[0]:g} x {imager[1]:g} mm, Pixel Spacing {pixel[0]:g} x {pixel[1]:g} mm; "
+        "the detector's is used"
+    )
 
 
 def _check_intent(header: Header) -> str | None:

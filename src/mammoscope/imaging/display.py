@@ -15,6 +15,9 @@ WindowPolicy = Literal["minmax", "percentile", "dicom"]
 Values = NDArray[np.float32]
 
 _PERCENTILES = (0.5, 99.5)  # of the box's pixels: without clips, markers and single hot pixels
+_WIDEST = (
+    1e15  # in modality values, of which there are 6.6e13 at most; its square is still a number in single precision
+)
 _SAMPLE_SIZE = 100_000  # pixels, evenly over the picture, that give the rank of a percentile to 0.02 %
 
 
@@ -100,6 +103,18 @@ class Display:
         return np.float32(1) - brightness if self.is_inverted else brightness
 
 
+def is_window_usable(voi_function: str | None, center: float, width: float) -> bool:
+    """Whether the standard allows the window (PS3.3 C.11.2.1.2.1 and C.11.2.1.3), and its numbers can be used.
+
+    Args:
+        voi_function: of the file; LINEAR where it says none.
+        center: in modality values.
+        width: 1 at least where the function is LINEAR, else more than 0.
+    """
+    least = 1.0 if voi_function in {None, "LINEAR"} else 1 / _WIDEST
+    return abs(center) <= _WIDEST and least <= width <= _WIDEST  # NaN is neither
+
+
 def choose_display(header: Header, stored: NDArray[Any], policy: WindowPolicy) -> Display:
     """The display of a picture.
 
@@ -166,8 +181,7 @@ def _display_of_file(header: Header) -> Display | None:
     if function is None:
         return None
     for center, width in header.windows:
-        is_wide_enough = width >= 1 if function is WindowFunction.LINEAR else width > 0
-        if is_wide_enough and np.isfinite(center) and np.isfinite(width):
+        if is_window_usable(header.voi_function, center, width):
             return _display(header, function, center, width)
     return None
 

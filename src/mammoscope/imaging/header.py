@@ -184,7 +184,7 @@ class Header:
     @property
     def stored_range(self) -> tuple[int, int]:
         """The lowest and highest value that the stored bits can hold."""
-        low = -(1 << (self.bits_stored - 1)) if self.is_signed else 0
+        low = -((1 << self.bits_stored) >> 1) if self.is_signed else 0
         return low, low + (1 << self.bits_stored) - 1
 
     @property
@@ -258,7 +258,7 @@ def _parse_grey(element: ElementReader) -> dict[str, Any]:
         "rescale_slope": element.demand("RescaleSlope", as_slope),
         "rescale_intercept": element.demand("RescaleIntercept", as_intercept),
         "modality_lut": modality_luts[0] if modality_luts else None,
-        "voi_luts": read_luts(element, "VOILUTSequence", is_signed=is_signed),
+        "voi_luts": read_luts(element, "VOILUTSequence", is_signed=is_signed and not modality_luts),
         "windows": _parse_windows(element),
         "voi_function": element.read("VOILUTFunction", as_code),
         "presentation_lut_shape": element.read("PresentationLUTShape", as_code),
@@ -360,7 +360,7 @@ def _parse_padding(element: ElementReader, signed_bits: int | None) -> tuple[int
         return None
     ends = [value for value in values if value is not None]
     if signed_bits is not None:  # written as US where SS was meant
-        ends = [value - (1 << signed_bits) if value >= 1 << (signed_bits - 1) else value for value in ends]
+        ends = [value - (1 << signed_bits) if value >= (1 << signed_bits) >> 1 else value for value in ends]
     return min(ends), max(ends)
 
 
