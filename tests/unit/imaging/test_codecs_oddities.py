@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import uid
 from pydicom.encaps import encapsulate
-from pydicom.pixels.encoders import RLELosslessEncoder
+from pydicom.pixels.encoders.base import RLELosslessEncoder
 
 from mammoscope.errors import ImageRefusedError
 from mammoscope.imaging import decoders
@@ -31,7 +32,7 @@ def _decode(content: bytes) -> Decoded:
 
 def _encode_by_pillow(pixels: NDArray[np.generic], **options: object) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG2000", **{"no_jp2": True, "irreversible": False} | options)  # type: ignore[arg-type]  # Pillow's own options
+    Image.fromarray(pixels).save(file, "JPEG2000", **{"no_jp2": True, "irreversible": False} | options)
     return file.getvalue()
 
 
@@ -81,7 +82,7 @@ def test_pixel_data_of_another_kind_are_refused(make_dicom: MakeDicom) -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])
 def test_run_lengths(make_dicom: MakeDicom, dtype: type) -> None:
-    pixels = (PIXELS // 16).astype(dtype) - (100 if np.dtype(dtype).kind == "i" else 0)
+    pixels: NDArray[Any] = (PIXELS // 16).astype(dtype) - (100 if np.dtype(dtype).kind == "i" else 0)
     pixels[5:9] = 7
     stream = RLELosslessEncoder.encode(
         pixels.tobytes(),
