@@ -1,6 +1,6 @@
 """One file to one prepared image."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -10,13 +10,17 @@ from pydantic import Field
 from mammoscope.config import Settings, to_toml
 from mammoscope.files import sha256_of_bytes
 from mammoscope.imaging import shards
-from mammoscope.imaging.breast import SMALL_ROWS, Box, BreastPlace, find_breast, shrink_for_search
+from mammoscope.imaging.breast import MARGIN_MM, SMALL_ROWS, Box, BreastPlace, find_breast, shrink_for_search
 from mammoscope.imaging.canvas import CanvasPixels, Placement, paint, place, resize_to_content
 from mammoscope.imaging.codecs import Decoded, EncodedPicture, open_picture
+from mammoscope.imaging.contradictions import find_warnings
 from mammoscope.imaging.display import Display, WindowPolicy, choose_display, fill_padding
 from mammoscope.imaging.header import Header, read_header
 from mammoscope.imaging.object_kind import SCREENING_EXCLUDES, ClinicalVerdict, refuse_kind
 from mammoscope.imaging.verdict import Verdict, refusal
+
+WALL_CONFLICT = "wall_conflict"
+"""The warning that the chest wall is at another side than Patient Orientation says; the picture is believed."""
 
 
 class PrepareSettings(Settings):
@@ -30,7 +34,8 @@ class PrepareSettings(Settings):
             takes the file's VOI LUT or first window.
         fit: `proportions` keeps the breast's, and leaves the rest of the canvas black; `stretch` fills the canvas, as
             the public baseline did with its squares.
-        margin: what is left around the breast, as a share of the longer side of its box.
+        margin_mm: what is left around the breast, where the spacing is known.
+        margin: the same where it is not, as a share of the longer side of the breast's box.
         resolution: `canvas` decodes at the lowest level of a file that still has the pixels that the canvas needs;
             `whole` decodes all.
         excluded: the verdicts by the header alone that refuse a file. Side and view are the manifest's to say.
@@ -42,6 +47,7 @@ class PrepareSettings(Settings):
     bits: Literal[8, 16] = 16
     window: WindowPolicy = "minmax"
     fit: Literal["proportions", "stretch"] = "proportions"
+    margin_mm: float = Field(default=MARGIN_MM, ge=0, le=50)
     margin: float = Field(default=0.02, ge=0, le=0.5)
     resolution: Literal["canvas", "whole"] = "canvas"
     excluded: tuple[ClinicalVerdict, ...] = SCREENING_EXCLUDES
@@ -65,7 +71,8 @@ class PreparationRecord:
     Attributes:
         placement: where the picture lies on the canvas, and the way back.
         display: the window and polarity that made it.
-        is_breast_found: False when nothing like a breast was found, so that the whole picture was taken.
+        doubt: why nothing like a breast was found for sure, so that the whole picture was taken; None when it was.
+        warnings: names of what is odd about the file.
         decoder: the library that decoded the file.
         level: how often rows and columns were halved in decoding.
         spacing_mm: height and width of an original pixel, where known.
@@ -75,19 +82,26 @@ class PreparationRecord:
 
     placement: Placement
     display: Display
-    is_breast_found: bool
+    doubt: str | None
+    warnings: tuple[str, ...]
     decoder: str
     level: int
     spacing_mm: tuple[float, float] | None
     file_hash: str
     content_hash: str
 
+    @property
+    def is_breast_found(self) -> bool:
+        """False when nothing like a breast was found for sure, so that the whole picture was taken."""
+        return self.doubt is None
+
     def to_row(self) -> dict[str, object]:
         """The record as columns of `prepared.parquet`."""
         row_spacing, column_spacing = self.spacing_mm or (None, None)
         return {
             **self.placement.to_row(),
-            "is_breast_found": self.is_breast_found,
+            "doubt": self.doubt,
+            "warnings": " ".join(self.warnings),
             "window": self.display.function.value,
             "window_center": self.display.center,
             "window_width": self.display.width,
@@ -135,7 +149,8 @@ def prepare_image(content: bytes, settings: PrepareSettings, *, name: str) -> Pr
     record = PreparationRecord(
         placement=placement,
         display=display,
-        is_breast_found=breast.is_sure,
+        doubt=breast.reason,
+        warnings=_collect_warnings(header, breast),
         decoder=decoded.decoder,
         level=level,
         spacing_mm=header.spacing_mm,
@@ -175,7 +190,24 @@ def _refuse_blank(decoded: Decoded, name: str) -> None:
 def _locate_breast(header: Header, decoded: Decoded, settings: PrepareSettings) -> BreastPlace:
     small = fill_padding(header, shrink_for_search(decoded.values), is_reduced=True)
     brightness = choose_display(header, small, "minmax").apply(small)
-    return find_breast(brightness, (header.rows, header.columns), margin=settings.margin)
+    breast = find_breast(
+        brightness,
+        (header.rows, header.columns),
+        margin=settings.margin,
+        margin_mm=settings.margin_mm,
+        spacing_mm=header.spacing_mm,
+    )
+    if breast.is_sure or header.is_wall_left is None:
+        return breast
+    return replace(breast, is_wall_left=header.is_wall_left)
+
+
+def _collect_warnings(header: Header, breast: BreastPlace) -> tuple[str, ...]:
+    """The names of what is odd: about the header, and where the picture shows something else than it says."""
+    codes = {warning.code for warning in find_warnings(header)}
+    if header.is_wall_left is not None and header.is_wall_left is not breast.is_wall_left:
+        codes.add(WALL_CONFLICT)
+    return tuple(sorted(codes))
 
 
 def _plan(header: Header, overview: Decoded, breast: BreastPlace, settings: PrepareSettings) -> tuple[Placement, int]:

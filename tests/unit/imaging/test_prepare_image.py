@@ -223,3 +223,35 @@ def test_lack_of_memory_is_not_blamed_on_the_file(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(batch, "prepare_image", fail)
     with pytest.raises(MemoryError):
         prepare_job(PrepareJob("1", str(tmp_path / "1.dcm")), SETTINGS)
+
+
+def test_the_picture_is_believed_before_the_orientation_and_the_conflict_is_told(make_dicom: MakeDicom) -> None:
+    agreeing, contrary = (
+        prepare_image(make_dicom(PatientOrientation=orientation), SETTINGS, name="1").record
+        for orientation in (["A", "R"], ["P", "L"])
+    )
+    assert (agreeing.placement.is_flipped, contrary.placement.is_flipped) == (False, False)
+    assert (agreeing.warnings, contrary.warnings) == ((), ("wall_conflict",))
+    assert contrary.to_row()["warnings"] == "wall_conflict"
+
+
+@pytest.mark.parametrize(("orientation", "is_flipped"), [(["A", "R"], False), (["P", "L"], True)])
+def test_without_a_breast_the_orientation_says_the_chest_wall(
+    make_dicom: MakeDicom, orientation: list[str], *, is_flipped: bool
+) -> None:
+    noise = np.random.default_rng(1).integers(1000, 1100, (96, 80)).astype(np.uint16)
+    record = prepare_image(make_dicom(noise, PatientOrientation=orientation), SETTINGS, name="1").record
+    assert not record.is_breast_found
+    assert record.placement.is_flipped is is_flipped
+    assert record.warnings == ()
+
+
+def test_the_margin_is_in_millimetres_where_the_spacing_is_known(make_dicom: MakeDicom) -> None:
+    narrow, wide = (
+        prepare_image(
+            make_dicom(ImagerPixelSpacing=[0.5, 0.5]), SETTINGS.model_copy(update={"margin_mm": margin_mm}), name="1"
+        ).record.placement.box
+        for margin_mm in (0.0, 4.0)
+    )
+    assert wide.right - narrow.right == 8
+    assert narrow.top - wide.top == 8
