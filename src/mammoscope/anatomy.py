@@ -135,6 +135,7 @@ _MODIFIER_BY_CODE = {
 }
 
 _IN_FREE_TEXT = frozenset(View) - {View.AT, View.FB}  # "at" is a word, and two letters of a description are no view
+_NAMES = frozenset(_VIEW_BY_SPELLING) - frozenset(View)
 
 
 def parse_laterality(text: str) -> Laterality:
@@ -189,8 +190,11 @@ def parse_view_modifier_code(code: str) -> ViewModifier:
 
 
 def find_view_in_text(text: str) -> View | None:
-    """The one view that a description names, as in "R MLO" or "LCC"; None for none, or for more than one."""
+    """The one view that a description names: "R MLO", "LCC", "left cranio-caudal"; None for none, or several."""
     words = "".join(character if character.isalnum() else " " for character in text.upper()).split()
+    name = "".join(word for word in words if word not in _LATERALITY_BY_SPELLING)
+    if name in _NAMES:
+        return _VIEW_BY_SPELLING[name]
     candidates = [*words, *(word[1:] for word in words if word[0] in "LR" and word not in _VIEW_BY_SPELLING)]
     found = {_VIEW_BY_SPELLING[word] for word in candidates if word in _VIEW_BY_SPELLING} & _IN_FREE_TEXT
     return found.pop() if len(found) == 1 else None

@@ -1,6 +1,15 @@
 import pytest
 
-from mammoscope.anatomy import Laterality, View, parse_laterality, parse_view, parse_view_code
+from mammoscope.anatomy import (
+    Laterality,
+    View,
+    ViewModifier,
+    find_view_in_text,
+    parse_laterality,
+    parse_view,
+    parse_view_code,
+    parse_view_modifier_code,
+)
 from mammoscope.errors import UserInputError
 
 
@@ -46,3 +55,62 @@ def test_the_pectoral_muscle_is_in_oblique_and_lateral_views_only() -> None:
     assert View.ML.shows_pectoral_muscle
     assert not View.CC.shows_pectoral_muscle
     assert not View.XCCL.shows_pectoral_muscle
+
+
+@pytest.mark.parametrize("code", ["399163009", "R-102D6", " R-102D6 "])
+def test_a_modifier_is_read_from_either_code(code: str) -> None:
+    assert parse_view_modifier_code(code) is ViewModifier.MAGNIFICATION
+
+
+@pytest.mark.parametrize("code", ["", "M", "399162004", "magnification"])
+def test_a_code_of_no_modifier_is_refused(code: str) -> None:
+    with pytest.raises(
+        UserInputError, match=rf"view modifier code: found '{code}', expected a code of PS3\.16 CID 4015"
+    ):
+        parse_view_modifier_code(code)
+
+
+@pytest.mark.parametrize(
+    ("text", "view"),
+    [
+        ("R MLO", View.MLO),
+        ("LCC", View.CC),
+        ("r-cc", View.CC),
+        ("RMLO_2", View.MLO),
+        ("LML", View.ML),
+        ("LLM", View.LM),
+        ("LM", View.LM),
+        ("LMLO", View.MLO),
+        ("LLMO", View.LMO),
+        ("LXCCL", View.XCCL),
+        ("L CC, R CC", View.CC),
+        ("cranio-caudal", View.CC),
+        ("Left medio-lateral oblique", View.MLO),
+        ("cranio-caudal exaggerated laterally", View.XCCL),
+        ("axillary tail", View.AT),
+    ],
+)
+def test_a_description_names_one_view(text: str, view: View) -> None:
+    assert find_view_in_text(text) is view
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "  ",
+        "-",
+        "R",
+        "LEFT",
+        "Mammography Screening at site",
+        "MLO and CC",
+        "RCC LMLO",
+        "ACC",
+        "CCX",
+        "LAT",
+        "FB",
+        "RCCL",
+    ],
+)
+def test_a_description_of_no_view_or_of_several_names_none(text: str) -> None:
+    assert find_view_in_text(text) is None

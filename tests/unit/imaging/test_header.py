@@ -1,5 +1,6 @@
 import io
 from collections.abc import Callable
+from datetime import date, time
 
 import cv2
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from pydicom import uid
 from pydicom.dataset import Dataset
 
-from mammoscope.anatomy import Laterality, View
+from mammoscope.anatomy import Laterality, View, ViewModifier
 from mammoscope.errors import ImageRefusedError
 from mammoscope.imaging.elements import read_dataset
 from mammoscope.imaging.header import read_header
@@ -15,9 +16,13 @@ from mammoscope.imaging.header import read_header
 MakeDicom = Callable[..., bytes]
 
 
-def _view_code(value: str) -> Dataset:
+def _view_code(value: str, *modifiers: str, meaning: str | None = None) -> Dataset:
     code = Dataset()
     code.CodeValue = value
+    if meaning is not None:
+        code.CodeMeaning = meaning
+    if modifiers:
+        code.ViewModifierCodeSequence = [_view_code(modifier) for modifier in modifiers]
     return code
 
 
@@ -201,3 +206,156 @@ def test_a_sentence_holds_no_patient(make_dicom: MakeDicom) -> None:
     with pytest.raises(ImageRefusedError, match="17: found") as caught:
         read_header(make_dicom(PatientID="Secret", BitsAllocated=None), name="17")
     assert "Secret" not in caught.value.sentence
+
+
+@pytest.mark.parametrize(
+    ("keyword", "written", "field", "expected"),
+    [
+        ("NumberOfFrames", "3", "n_frames", 3),
+        ("PresentationLUTShape", "inverse", "presentation_lut_shape", "INVERSE"),
+        ("PixelIntensityRelationship", "LOG", "intensity_relationship", "LOG"),
+        ("PixelIntensityRelationshipSign", -1, "intensity_sign", -1),
+        ("EstimatedRadiographicMagnificationFactor", "1.05", "magnification", 1.05),
+        ("FieldOfViewHorizontalFlip", "YES", "is_flipped_at_detector", True),
+        ("PatientOrientation", ["A", "R"], "orientation", ("A", "R")),
+        ("Laterality", "R", "series_laterality", Laterality.RIGHT),
+        ("PartialView", "NO", "is_partial", False),
+        ("BreastImplantPresent", "YES", "has_implant", True),
+        ("BurnedInAnnotation", "NO", "has_burned_in_text", False),
+        ("Modality", "mg", "modality", "MG"),
+        ("SOPClassUID", "1.2.3.4", "sop_class", "1.2.3.4"),
+        ("PresentationIntentType", "FOR PROCESSING", "presentation_intent", "FOR PROCESSING"),
+        ("ImageType", ["ORIGINAL", "PRIMARY"], "image_type", ("ORIGINAL", "PRIMARY")),
+        ("Manufacturer", "Acme ", "manufacturer", "Acme"),
+        ("ManufacturerModelName", "M1", "model", "M1"),
+        ("SoftwareVersions", "2.0", "software", ("2.0",)),
+        ("SeriesInstanceUID", "1.2.8", "series_uid", "1.2.8"),
+        ("SOPInstanceUID", "1.2.3", "image_uid", "1.2.3"),
+        ("AcquisitionDate", "20230405", "acquisition_date", date(2023, 4, 5)),
+        ("AcquisitionTime", "0915", "acquisition_time", time(9, 15)),
+        ("PixelSpacing", ["0.1", "0.2"], "pixel_spacing_mm", (0.1, 0.2)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")  # pydicom's, as the file is made
+def test_a_field_is_what_its_element_says(
+    make_dicom: MakeDicom, keyword: str, written: object, field: str, expected: object
+) -> None:
+    assert getattr(read_header(make_dicom(**{keyword: written}), name="1"), field) == expected
+    if keyword not in {"SOPClassUID", "NumberOfFrames"}:
+        assert getattr(read_header(make_dicom(**{keyword: None}), name="1"), field) in {None, ()}
+
+
+@pytest.mark.parametrize(
+    ("keyword", "written", "field"),
+    [
+        ("EstimatedRadiographicMagnificationFactor", "0", "magnification"),
+        ("FieldOfViewHorizontalFlip", "MAYBE", "is_flipped_at_detector"),
+        ("PartialView", "1", "is_partial"),
+        ("BreastImplantPresent", "Y", "has_implant"),
+        ("BurnedInAnnotation", ["YES", "NO"], "has_burned_in_text"),
+        ("PixelSpacing", "0.1", "pixel_spacing_mm"),
+        ("Modality", ["MG", "CT"], "modality"),
+        ("ImageLaterality", ["L", "R"], "image_laterality"),
+        ("ViewPosition", ["CC", "MLO"], "view"),
+        ("VOILUTFunction", ["LINEAR", "SIGMOID"], "voi_function"),
+        ("PresentationLUTShape", ["INVERSE", "IDENTITY"], "presentation_lut_shape"),
+        ("AcquisitionDate", "202304", "acquisition_date"),
+        ("AcquisitionTime", "9", "acquisition_time"),
+        ("PixelPaddingValue", [1, 2], "padding"),
+        ("PixelIntensityRelationshipSign", [1, -1], "intensity_sign"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")  # pydicom's, as the file is made
+def test_nonsense_that_the_picture_does_without_is_none_and_warned_of(
+    make_dicom: MakeDicom, keyword: str, written: object, field: str
+) -> None:
+    header = read_header(make_dicom(**{keyword: written}), name="1")
+    assert getattr(header, field) is None
+    sentence = f"{keyword} holds a value that breaks the standard, taken as absent"
+    assert header.warnings == (("unreadable_element", sentence),)
+
+
+@pytest.mark.parametrize(
+    "keyword",
+    [
+        "Rows",
+        "Columns",
+        "BitsAllocated",
+        "BitsStored",
+        "HighBit",
+        "SamplesPerPixel",
+        "PixelRepresentation",
+        "RescaleSlope",
+    ],
+)
+def test_two_values_that_the_picture_depends_on_are_refused(make_dicom: MakeDicom, keyword: str) -> None:
+    with pytest.raises(ImageRefusedError, match=f"a value that cannot be read in {keyword}"):
+        read_header(make_dicom(**{keyword: [1, 2]}), name="1")
+
+
+@pytest.mark.parametrize("keyword", ["WindowCenter", "WindowWidth"])
+def test_a_window_with_a_gap_is_refused(make_dicom: MakeDicom, keyword: str) -> None:
+    window = {"WindowCenter": "5", "WindowWidth": "9"} | {keyword: ["1", ""]}
+    with pytest.raises(ImageRefusedError, match=f"a value that cannot be read in {keyword}"):
+        read_header(make_dicom(**window), name="1")
+
+
+def test_centers_without_widths_are_warned_of(make_dicom: MakeDicom) -> None:
+    header = read_header(make_dicom(WindowCenter=["5", "6"], WindowWidth="9"), name="1")
+    assert header.windows == ((5.0, 9.0),)
+    assert header.warnings == (("window_conflict", "2 window centers and 1 widths, pairs are used"),)
+
+
+def test_the_class_is_the_data_sets_or_else_the_meta_headers(make_dicom: MakeDicom) -> None:
+    assert read_header(make_dicom(), name="1").sop_class == uid.DigitalMammographyXRayImageStorageForPresentation
+
+
+def test_modifiers_stand_in_the_views_item_or_beside_it(make_dicom: MakeDicom) -> None:
+    view = _view_code("399162004", "R-102D6", "nonsense")
+    header = read_header(
+        make_dicom(ViewCodeSequence=[view], ViewModifierCodeSequence=[_view_code("399055006")]), name="1"
+    )
+    assert header.view is View.CC
+    assert header.modifiers == {ViewModifier.MAGNIFICATION, ViewModifier.SPOT_COMPRESSION}
+
+
+@pytest.mark.parametrize(("code", "is_specimen"), [("127457009", True), ("G-8310", True), ("399162004", False)])
+def test_a_specimen_is_no_view(make_dicom: MakeDicom, code: str, *, is_specimen: bool) -> None:
+    header = read_header(make_dicom(ViewCodeSequence=[_view_code(code)]), name="1")
+    assert header.is_specimen is is_specimen
+    assert (header.view is None) is is_specimen
+
+
+@pytest.mark.parametrize(
+    ("elements", "view"),
+    [
+        ({"SeriesDescription": "R MLO"}, View.MLO),
+        ({"ProtocolName": "LCC"}, View.CC),
+        ({"ViewPosition": "R CC", "SeriesDescription": "R MLO"}, View.CC),
+        ({"ViewPosition": "CC", "SeriesDescription": "R MLO"}, View.CC),
+        ({"SeriesDescription": "MLO and CC"}, None),
+        ({"SeriesDescription": "Mammography Screening at site"}, None),
+        ({"ViewCodeSequence": [_view_code("X-1", meaning="medio-lateral oblique")], "ProtocolName": "CC"}, View.MLO),
+    ],
+)
+def test_free_text_names_the_view_last(make_dicom: MakeDicom, elements: dict[str, object], view: View | None) -> None:
+    assert read_header(make_dicom(**elements), name="1").view is view
+
+
+@pytest.mark.parametrize(
+    ("orientation", "expected"), [(["A", "R"], True), (["P", "L"], False), (["PR", "F"], False), ("", None)]
+)
+def test_the_chest_wall_is_where_the_rows_come_from(
+    make_dicom: MakeDicom, orientation: object, *, expected: bool | None
+) -> None:
+    assert read_header(make_dicom(PatientOrientation=orientation), name="1").is_wall_left is expected
+
+
+@pytest.mark.parametrize(
+    ("bits", "is_signed", "expected"), [(12, 0, (0, 4095)), (12, 1, (-2048, 2047)), (0, 1, (0, 0))]
+)
+def test_the_stored_bits_span_a_range(
+    make_dicom: MakeDicom, bits: int, is_signed: int, expected: tuple[int, int]
+) -> None:
+    content = make_dicom(BitsStored=bits, PixelRepresentation=is_signed)
+    assert read_header(content, name="1").stored_range == expected
