@@ -10,8 +10,10 @@ from mammoscope.imaging.display import (
     apply_sigmoid,
     choose_display,
     fill_padding,
+    is_window_usable,
 )
 from mammoscope.imaging.header import Header
+from mammoscope.imaging.lookup import LookupTable
 
 
 def _header(**changes: object) -> Header:
@@ -180,3 +182,104 @@ def test_swings_beyond_dark_padding_are_padding_at_a_reduced_level() -> None:
 def test_padding_at_the_bright_end_does_not_clip_tissue() -> None:
     header = _header(padding=(4000, 4000))
     assert fill_padding(header, _stored(4000, 100, 900, 1500), is_reduced=True).tolist() == [[100, 100, 900, 1500]]
+
+
+# PS3.3 C.11.2.1.2.1: black to c - 0.5 - (w - 1) / 2, white above c - 0.5 + (w - 1) / 2; here 7.5 and 11.5
+@pytest.mark.parametrize(("value", "expected"), [(7, 0), (7.5, 0), (8.5, 0.25), (9.5, 0.5), (11.5, 1), (12, 1)])
+def test_linear_is_black_and_white_beyond_its_bounds(value: float, expected: float) -> None:
+    np.testing.assert_allclose(apply_linear(_values(value), 10, 5), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("function", "center", "width", "expected"),
+    [
+        (None, 5, 1, True),
+        ("LINEAR", 5, 0.99, False),
+        ("LINEAR_EXACT", 5, 0.99, True),
+        ("SIGMOID", 5, 1e-15, True),
+        ("SIGMOID", 5, 1e-16, False),
+        ("SIGMOID", 5, 0, False),
+        ("LINEAR", 5, -1, False),
+        ("LINEAR", 1e15, 1e15, True),
+        ("LINEAR", -1.1e15, 9, False),
+        ("LINEAR", 5, 1.1e15, False),
+        ("LINEAR", float("nan"), 9, False),
+        ("LINEAR", 5, float("nan"), False),
+        ("LINEAR", float("inf"), 9, False),
+    ],
+)
+def test_a_window_is_used_where_the_standard_and_single_precision_allow(
+    function: str | None, center: float, width: float, *, expected: bool
+) -> None:
+    assert is_window_usable(function, center, width) is expected
+
+
+def test_a_window_narrower_than_single_precision_is_passed_over() -> None:
+    header = _header(windows=((50.0, 1e-50),), voi_function="LINEAR_EXACT")
+    assert choose_display(header, _stored(0, 50, 100), "dicom").function is WindowFunction.MINMAX
+
+
+def test_a_voi_lut_comes_before_windows() -> None:
+    lut = LookupTable(10, 8, (0, 51, 255))
+    header = _header(voi_luts=(lut, LookupTable(0, 8, (9,))), windows=((50.0, 100.0),))
+    display = choose_display(header, _stored(0, 100), "dicom")
+    assert (display.function, display.center, display.width) == (WindowFunction.VOI_LUT, 11.5, 3)
+    np.testing.assert_allclose(display.apply(_stored(0, 10, 11, 12, 99)), [[0, 0, 0.2, 1, 1]], atol=1e-6)
+
+
+def test_a_voi_lut_takes_rescaled_values_and_polarity_turns_its_grey() -> None:
+    lut = LookupTable(-10, 8, (0, 51, 255))
+    header = _header(voi_luts=(lut,), rescale_intercept=-100.0, presentation_lut_shape="INVERSE")
+    display = choose_display(header, _stored(0), "dicom")
+    np.testing.assert_allclose(display.apply(_stored(90, 91, 92)), [[1, 0.8, 0]], atol=1e-6)
+
+
+def test_other_policies_than_dicom_do_without_the_voi_lut() -> None:
+    header = _header(voi_luts=(LookupTable(0, 8, (0, 255)),))
+    assert choose_display(header, _stored(0, 100), "minmax").voi_lut is None
+    assert choose_display(header, _stored(0, 100), "percentile").voi_lut is None
+
+
+@pytest.mark.parametrize(("entries", "expected"), [((0, 10, 40), [0, 0.25, 1]), ((40, 10, 0), [1, 0.25, 0])])
+def test_a_modality_lut_takes_the_place_of_slope_and_intercept(entries: tuple[int, ...], expected: list[float]) -> None:
+    header = _header(modality_lut=LookupTable(5, 8, entries), rescale_slope=3.0, rescale_intercept=9.0)
+    stored = _stored(5, 6, 7)
+    np.testing.assert_allclose(choose_display(header, stored, "minmax").apply(stored), [expected], atol=1e-6)
+
+
+def test_padding_is_as_dark_as_the_darkest_under_a_falling_modality_lut() -> None:
+    header = _header(modality_lut=LookupTable(0, 8, (200, 100, 0)), padding=(2000, 2000))
+    assert fill_padding(header, _stored(2000, 5, 8, 20), is_reduced=False).tolist() == [[20, 5, 8, 20]]
+
+
+def test_both_tags_of_polarity_invert_once() -> None:
+    header = _header(photometric="MONOCHROME1", presentation_lut_shape="INVERSE")
+    stored = _stored(0, 25, 100)
+    np.testing.assert_allclose(choose_display(header, stored, "minmax").apply(stored), [[1, 0.75, 0]], atol=1e-6)
+
+
+def test_values_with_a_sign_are_spread() -> None:
+    stored = np.array([[-100, 0, 300]], dtype=np.int16)
+    header = _header(is_signed=True)
+    np.testing.assert_allclose(choose_display(header, stored, "minmax").apply(stored), [[0, 0.25, 1]], atol=1e-6)
+
+
+def test_percentile_leaves_half_a_per_cent_out_at_each_end() -> None:
+    stored = np.arange(1001, dtype=np.uint16).reshape(7, 143)  # percentiles 0.5 and 99.5 are 5 and 995
+    display = choose_display(_header(), stored, "percentile")
+    assert (display.function, display.center, display.width) == (WindowFunction.PERCENTILE, 500, 990)
+    np.testing.assert_allclose(display.apply(_stored(0, 5, 500, 995, 1000)), [[0, 0, 0.5, 1, 1]], atol=1e-6)
+
+
+def test_percentile_leaves_a_range_of_padding_out() -> None:
+    picture = np.arange(1001, dtype=np.uint16) + 100
+    stored = np.concatenate([np.arange(50, dtype=np.uint16), picture])[None]
+    display = choose_display(_header(padding=(0, 49)), stored, "percentile")
+    assert (display.center, display.width) == (600, 990)
+
+
+def test_a_negative_slope_turns_percentiles() -> None:
+    stored = np.arange(1001, dtype=np.uint16)[None]
+    display = choose_display(_header(rescale_slope=-2.0, rescale_intercept=10.0), stored, "percentile")
+    assert (display.center, display.width) == (-990, 1980)
+    np.testing.assert_allclose(display.apply(_stored(5, 500, 995)), [[1, 0.5, 0]], atol=1e-6)
