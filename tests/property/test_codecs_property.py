@@ -10,7 +10,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 
 from mammoscope.errors import ImageRefusedError
-from mammoscope.imaging.codecs import read_picture
+from mammoscope.imaging.codecs import open_picture
+from mammoscope.imaging.header import read_header
 from mammoscope.imaging.verdict import Verdict
 
 PIXELS = np.random.default_rng(1).integers(0, 4096, (23, 31)).astype(np.uint16)
@@ -57,7 +58,7 @@ def test_a_damaged_stream_is_decoded_or_refused_with_a_reason(syntax: str) -> No
             content = content[: rng.integers(400, len(content))]
         for level in (0, 1):
             try:
-                values = read_picture(content, name="1").decode(level).values
+                values = open_picture(content, read_header(content, name="1"), name="1").decode(level).values
             except ImageRefusedError as error:
                 assert error.code in ENDS | {Verdict.NO_PIXEL_DATA.value}  # noqa: PT017  # a refusal is a good end
             else:

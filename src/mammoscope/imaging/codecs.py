@@ -24,7 +24,7 @@ from mammoscope.imaging.decoders import (
     parse_stream,
 )
 from mammoscope.imaging.elements import read_dataset, refuse_truncated
-from mammoscope.imaging.header import Header, is_picture, parse_dataset, read_header
+from mammoscope.imaging.header import Header, is_picture
 from mammoscope.imaging.jpeg2000 import average_blocks
 from mammoscope.imaging.pixeldata import PixelData, check_end, find_pixel_data, take_stream
 from mammoscope.imaging.samples import StoredPixels, is_constant, read_words
@@ -131,20 +131,6 @@ class EncodedPicture:
             expected="a whole picture",
             advice="copy the file again; if it stays so, the file is broken",
         )
-
-
-def read_picture(content: bytes, *, name: str) -> EncodedPicture:
-    """The picture of a file with its header, its elements read once.
-
-    Raises:
-        ImageRefusedError: everything of `read_header` and `open_picture`.
-    """
-    if is_picture(content):
-        return open_picture(content, read_header(content, name=name), name=name)
-    dataset = read_dataset(content, name=name, with_pixels=False)
-    header = parse_dataset(dataset, name=name)
-    check_announced(header, name=name)
-    return _open_dataset(dataset, content, header, name)
 
 
 def open_picture(content: bytes, header: Header, *, name: str) -> EncodedPicture:
