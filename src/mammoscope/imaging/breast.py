@@ -99,11 +99,11 @@ def shrink_for_search(picture: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _is_wall_left(brightness: NDArray[np.float32], region: BreastRegion) -> bool:
-    """Where the region is taller; without ground or region, the brighter half, as the breast is thicker there."""
+    """Where the region is taller; without ground or region, the brighter end: the breast is thicker there, or there is muscle."""
     if region.doubt not in (Doubt.NO_GROUND, Doubt.NOTHING):
         return is_taller_left(region.mask)
-    half = brightness.shape[1] // 2
-    return bool(brightness[:, :half].sum() >= brightness[:, brightness.shape[1] - half :].sum())
+    end = max(1, brightness.shape[1] // 8)
+    return bool(brightness[:, :end].sum() >= brightness[:, -end:].sum())
 
 
 def _box_around(mask: NDArray[np.bool_], original_shape: tuple[int, int]) -> Box:

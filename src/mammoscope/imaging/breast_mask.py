@@ -16,7 +16,8 @@ _OPENING_SHARE = 9 / 320  # wider than the strokes of a marker or a scratch (5 m
 _CLOSING_SHARE = 5 / 320  # gaps of the skin line where fat was clipped to black
 _SEED_SHARE = 3 / 320  # how far from a border its grey value is read, beyond dead rows of the detector
 
-_TAIL_PERCENTILE = 99.5  # the brightest half per cent (markers, frames, clips) do not set the scale
+_RIM_SHARE = 6 / 320  # dead rows and columns of the detector do not set the scale
+_TAIL_PERCENTILES = (0.5, 99.5)  # nor do markers, clips and hot pixels
 _STEP = 20  # of 255 on the square-root scale: 0.6 % of the range above a black ground, under any skin line
 _NOISE_WIDTHS = 6  # median absolute deviations; 6 of them are 4 standard deviations of Gaussian noise
 _FLAT_NOISE = 0.002  # of the range; a ground that varies more is looked at for a slope
@@ -103,13 +104,15 @@ def _lift(brightness: NDArray[np.float32]) -> _Grey | None:
 
     The square root lifts the thin tissue along the skin line off the ground.
     """
-    low, high = float(brightness.min()), float(np.percentile(brightness[::3, ::3], _TAIL_PERCENTILE))
+    rim = round(_RIM_SHARE * len(brightness))
+    inside = brightness[rim : len(brightness) - rim : 3, rim : brightness.shape[1] - rim : 3]
+    low, high = np.percentile(inside if inside.size else brightness, _TAIL_PERCENTILES)
     if high <= low:
-        high = float(brightness.max())
+        low, high = brightness.min(), brightness.max()
     if high <= low:
         return None
     lifted = (brightness - np.float32(low)) * np.float32(255**2 / (high - low))
-    np.sqrt(lifted, out=lifted)
+    np.sqrt(np.maximum(lifted, 0, out=lifted), out=lifted)
     return _as_grey(cv2.medianBlur(cv2.convertScaleAbs(lifted), 3))
 
 
@@ -162,7 +165,11 @@ def _find_ground(grey: _Grey, field: _Grey) -> tuple[_Ground, _Grey]:
     if ground.linear_noise <= _FLAT_NOISE:
         return ground, grey
     level = _level_ground(grey, field, ground)
-    return _measure_ground(level[field > 0]), level
+    ground = _measure_ground(level[field > 0])
+    if ground.linear_noise <= _LARGEST_NOISE:
+        return ground, level
+    smooth = _as_grey(cv2.blur(level, (7, 7)))  # takes the grain off noisy air, and leaves the clouds of tissue
+    return _measure_ground(smooth[field > 0]), smooth
 
 
 def _measure_ground(values: _Grey) -> _Ground:
