@@ -5,6 +5,7 @@ import math
 import re
 import struct
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from mammoscope.errors import ImageRefusedError
 from mammoscope.imaging.verdict import Verdict, refusal
@@ -29,6 +31,7 @@ _ELEMENT_ERRORS = (
     KeyError,
     AttributeError,
     OverflowError,
+    zlib.error,
 )
 
 ParsedT = TypeVar("ParsedT")
@@ -38,6 +41,8 @@ _SEVERAL = (MultiValue, list)  # pydicom gives the numbers of an explicit VR as 
 _DATE = re.compile(r"[0-9]{8}")
 _TIME = re.compile(r"([0-9]{2})(?:([0-9]{2})(?:([0-9]{2})(?:\.([0-9]{1,6}))?)?)?")
 
+_META_BYTES = 144  # preamble, DICM, and the element that says how long the rest of the meta header is (PS3.10 7.1)
+_MOST_INFLATED = 256 << 20  # bytes: the largest picture that is decoded, in 16 bits, and its elements
 _LARGEST_RESCALE = 1e9  # times 16 bits, far inside of what single precision tells apart from infinity
 
 
@@ -55,8 +60,9 @@ def read_dataset(content: bytes, *, name: str, with_pixels: bool) -> Dataset:
     """The elements of a DICOM file.
 
     Raises:
-        ImageRefusedError: not_dicom, truncated.
+        ImageRefusedError: not_dicom, truncated, too_large.
     """
+    _refuse_what_swells(content, name)
     try:
         with judging_elements(name):
             return dcmread(io.BytesIO(content), stop_before_pixels=not with_pixels)
@@ -68,6 +74,26 @@ def read_dataset(content: bytes, *, name: str, with_pixels: bool) -> Dataset:
             expected="a DICOM, PNG or PGM file",
             advice="remove it from the cohort or fetch it again",
         ) from error
+
+
+def _refuse_what_swells(content: bytes, name: str) -> None:
+    """Refuse a deflated file of a few kilobytes that would fill the memory; pydicom inflates whatever it is."""
+    is_deflated = DeflatedExplicitVRLittleEndian.encode() in content[: _META_BYTES + 512]
+    if not is_deflated or len(content) < _META_BYTES:
+        return
+    (length,) = struct.unpack_from("<L", content, _META_BYTES - 4)  # File Meta Information Group Length, PS3.10 7.1
+    try:
+        inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content[_META_BYTES + length :], _MOST_INFLATED + 1)
+    except zlib.error:
+        return  # not what it says it is, and judged as such later
+    if len(inflated) > _MOST_INFLATED:
+        raise refusal(
+            Verdict.TOO_LARGE,
+            name,
+            found=f"{len(content)} bytes that inflate to more than {_MOST_INFLATED >> 20} MiB",
+            expected="a mammogram's size",
+            advice="check the file; it may be made to fill the memory",
+        )
 
 
 @contextmanager
