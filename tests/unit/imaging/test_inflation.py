@@ -53,7 +53,7 @@ def test_a_file_that_is_not_deflated_as_it_says_is_refused(make_dicom: MakeDicom
         read_dataset(content[:start] + b"\xff" * 400, name="1", with_pixels=False)
 
 
-def test_a_file_that_ends_in_its_meta_header_is_refused(make_dicom: MakeDicom) -> None:
+def test_a_file_that_ends_in_its_meta_header_is_refused() -> None:
     uid_alone = b"\0" * 100 + uid.DeflatedExplicitVRLittleEndian.encode()
     with pytest.raises(ImageRefusedError, match="without the mark DICM"):
         read_dataset(uid_alone, name="1", with_pixels=False)
