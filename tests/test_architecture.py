@@ -19,6 +19,7 @@ FLOORS = (
     "anatomy",
     "exam",
     "config",
+    "pages",
     "imaging",
     "cohort",
     "phantom",

@@ -1,6 +1,5 @@
 """The most telling calls of a detector: the cases it found and missed, the controls it alarmed on and passed."""
 
-import io
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,14 +8,12 @@ from typing import Any, Protocol
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from PIL import Image
 
 from mammoscope.evaluation.scores import aggregate_to_breasts
 from mammoscope.files import sha256_of_bytes
+from mammoscope.pages.page import encode_jpeg
 
 _ALIAS_DIGITS = 8
-_ROWS_SHOWN = 480  # twice the height on the page, for sharp screens and print
-_JPEG_QUALITY = 88
 
 
 class CallKind(StrEnum):
@@ -86,17 +83,6 @@ def draw_pictures(calls: Iterable[Call], source: PictureSource) -> tuple[Picture
     """The pictures of the calls that the source holds."""
     held = set(source.image_ids)
     return tuple(Picture(call, encode_jpeg(source.read(call.image_id))) for call in calls if call.image_id in held)
-
-
-def encode_jpeg(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
-    """A picture of shape (row, column), of 8 bits or of 16, as a grey JPEG of the height of the page's pictures."""
-    grey = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels.astype(np.uint8)
-    n_rows, n_columns = grey.shape
-    scale = min(1.0, _ROWS_SHOWN / n_rows)
-    size = (max(1, round(n_columns * scale)), max(1, round(n_rows * scale)))
-    content = io.BytesIO()
-    Image.fromarray(grey).resize(size, Image.Resampling.LANCZOS).save(content, "JPEG", quality=_JPEG_QUALITY)
-    return content.getvalue()
 
 
 def _both_ends(ranked: pl.DataFrame, high: CallKind, low: CallKind, n_each: int) -> tuple[Call, ...]:

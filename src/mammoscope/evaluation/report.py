@@ -1,18 +1,16 @@
 """The report of a run: one HTML page that needs nothing else, from an evaluation, pictures and facts."""
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from mammoscope.anatomy import Laterality
 from mammoscope.evaluation.bootstrap import BootstrapSettings, Interval
 from mammoscope.evaluation.evaluation import GROUPINGS, Evaluation, SampleResult
-from mammoscope.evaluation.figures import Figure, draw_groups, draw_histories, draw_roc, draw_scores, name_of
+from mammoscope.evaluation.figures import draw_groups, draw_histories, draw_roc, draw_scores, name_of
 from mammoscope.evaluation.pictures import Call, CallKind, Picture
 from mammoscope.evaluation.run_folder import History
+from mammoscope.pages.page import NO_BREAK_SPACE, Fact, capitalise, format_decimal, format_share, page_template
 
 _SENTENCE_BY_KIND = {
     CallKind.FOUND: "Cases with the highest scores.",
@@ -25,18 +23,9 @@ _TRAINING_CAPTIONS = {
     "held-out": "AUC of the breasts of the fold that was held out from the training.",
 }
 _SIDE_BY_CODE = {Laterality.LEFT.value: "left", Laterality.RIGHT.value: "right"}
-_NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 # what a run may say about itself on a page that is passed on: never where files lie, nor on whose machine
 _FACT_GROUPS = ("versions",)
 _FACT_NAMES = ("version", "commit", "seed", "hash", "backbone")
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """A line of the table of facts."""
-
-    name: str
-    value: str
 
 
 def render(  # noqa: PLR0913  # the parts of one page, all but the first by name
@@ -50,12 +39,12 @@ def render(  # noqa: PLR0913  # the parts of one page, all but the first by name
 ) -> str:
     """The page, as text; equal input gives equal text."""
     breast = evaluation.breast
-    page = _template().render(
+    page = page_template("mammoscope.evaluation", "report.html.j2", name_of=name_of).render(
         lead=_lead(evaluation),
         is_synthetic=is_synthetic,
         breast=breast,
         image=evaluation.image,
-        confidence=f"{evaluation.bootstrap.confidence:.0%}".replace("%", f"{_NO_BREAK_SPACE}%"),
+        confidence=f"{evaluation.bootstrap.confidence:.0%}".replace("%", f"{NO_BREAK_SPACE}%"),
         n_replicates=evaluation.bootstrap.n_replicates,
         remarks=_remarks(evaluation),
         roc=None if evaluation.roc is None else draw_roc(evaluation.roc, breast),
@@ -80,45 +69,22 @@ def facts_of(environment: Mapping[str, Any] | None) -> tuple[Fact, ...]:
             flat |= {f"{inner} {key.removesuffix('es').removesuffix('s')}": text for inner, text in value.items()}
         elif key != "schema_version" and any(word in _FACT_NAMES for word in key.split("_")):
             flat[key.replace("_", " ")] = value
-    return tuple(Fact(_capitalise(name), str(value)) for name, value in flat.items() if _may_be_shown(value))
+    return tuple(Fact(capitalise(name), str(value)) for name, value in flat.items() if _may_be_shown(value))
 
 
 def format_estimate(value: float | None, interval: Interval | None, reason: str | None) -> str:
     """A figure for a line of text: `0.929 (0.896 to 0.957)`, or why there is none."""
     if value is None:
         return str(reason)
-    return _decimal(value) if interval is None else f"{_decimal(value)} ({interval.low:.3f} to {interval.high:.3f})"
-
-
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("mammoscope.evaluation", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    return (
+        format_decimal(value)
+        if interval is None
+        else f"{format_decimal(value)} ({interval.low:.3f} to {interval.high:.3f})"
     )
-    filters: dict[str, Callable[[Any], str]] = {
-        "decimal": _decimal,
-        "interval": lambda interval: f"{interval.low:.3f} to {interval.high:.3f}",
-        "count": lambda number: f"{number:,}",
-        "share": _share,
-        "name_of": name_of,
-    }
-    environment.filters.update(filters)
-    return environment.get_template("report.html.j2")
-
-
-def _decimal(value: float) -> str:
-    return f"{value:.3f}"
-
-
-def _share(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.1f}{_NO_BREAK_SPACE}%"
 
 
 def _may_be_shown(value: object) -> bool:
     return isinstance(value, str | int | float) and not any(mark in str(value) for mark in "/\\@")
-
-
-def _capitalise(name: str) -> str:
-    return name[:1].upper() + name[1:]
 
 
 def _lead(evaluation: Evaluation) -> str:
@@ -134,8 +100,8 @@ def _remarks(evaluation: Evaluation) -> list[str]:
         return []
     share = breast.share_of_cases
     chance = (
-        f"Average precision and pF1 depend on the share of cases, here {_share(share)} of the breasts: scores that "
-        f"know nothing would get an average precision of {share:.3f}, and calling every breast positive a pF1 of "
+        f"Average precision and pF1 depend on the share of cases, here {format_share(share)} of the breasts: scores "
+        f"that know nothing would get an average precision of {share:.3f}, and calling every breast positive a pF1 of "
         f"{2 * share / (1 + share):.3f}."
     )
     remarks = [chance]
@@ -157,8 +123,7 @@ def _remarks(evaluation: Evaluation) -> list[str]:
 
 def _group_table(evaluation: Evaluation, name: str) -> dict[str, object]:
     groups: Sequence[SampleResult] = evaluation.grouped_by(name)
-    figure: Figure | None = draw_groups(groups, evaluation.breast, name=name)
-    return {"name": name, "groups": groups, "figure": figure}
+    return {"name": name, "groups": groups, "figure": draw_groups(groups, evaluation.breast, name=name)}
 
 
 def _rows_of_calls(pictures: Sequence[Picture]) -> list[dict[str, object]]:
@@ -166,7 +131,7 @@ def _rows_of_calls(pictures: Sequence[Picture]) -> list[dict[str, object]]:
     for kind, sentence in _SENTENCE_BY_KIND.items():
         of_kind = [_picture_cell(picture) for picture in pictures if picture.call.kind is kind]
         if of_kind:
-            rows.append({"title": _capitalise(kind.value), "sentence": sentence, "pictures": of_kind})
+            rows.append({"title": capitalise(kind.value), "sentence": sentence, "pictures": of_kind})
     return rows
 
 

@@ -7,8 +7,9 @@ import pytest
 
 from mammoscope.evaluation.bootstrap import BootstrapSettings
 from mammoscope.evaluation.evaluation import Evaluation, RocBand, evaluate_scores
-from mammoscope.evaluation.figures import Figure, draw_groups, draw_histories, draw_roc, draw_scores
+from mammoscope.evaluation.figures import draw_groups, draw_histories, draw_roc, draw_scores
 from mammoscope.evaluation.run_folder import History
+from mammoscope.pages.drawing import Figure
 
 NAN = float("nan")
 

@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mammoscope.evaluation.pictures import CallKind, choose_calls, draw_pictures, encode_jpeg
+from mammoscope.evaluation.pictures import CallKind, choose_calls, draw_pictures
+from mammoscope.pages.page import encode_jpeg
 
 MakeScores = Callable[..., pl.DataFrame]
 

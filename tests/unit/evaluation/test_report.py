@@ -10,8 +10,9 @@ import pytest
 from mammoscope.evaluation.bootstrap import BootstrapSettings, Interval
 from mammoscope.evaluation.evaluation import evaluate_scores
 from mammoscope.evaluation.pictures import Picture, choose_calls
-from mammoscope.evaluation.report import Fact, facts_of, format_estimate, render
+from mammoscope.evaluation.report import facts_of, format_estimate, render
 from mammoscope.evaluation.run_folder import History
+from mammoscope.pages.page import Fact
 
 MakeScores = Callable[..., pl.DataFrame]
 SETTINGS = BootstrapSettings(n_replicates=100)
