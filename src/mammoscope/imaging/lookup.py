@@ -69,7 +69,7 @@ def read_luts(element: ElementReader, keyword: str, *, is_signed: bool) -> tuple
     for part in element.sequence(keyword):
         try:
             luts.append(_read_lut(element.within(part), order=order, is_signed=is_signed))
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             element.warn("unreadable_lut", f"{keyword} holds a table that cannot be used, left out: {error}")
     return tuple(luts)
 

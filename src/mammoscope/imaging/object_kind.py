@@ -98,12 +98,18 @@ def refuse_kind(header: Header, excluded: Collection[Verdict], *, name: str) -> 
 
 def _check_mammography(header: Header) -> _Finding | None:
     if header.modality not in {None, _MODALITY}:
-        found = f"an object of modality {header.modality}"
+        found = f"an object of modality {header.modality}" if _is_code(header.modality) else "an unknown modality"
     elif header.sop_class is not None and header.sop_class not in _OF_MAMMOGRAMS:
-        found = f"an object of class {uid.UID(header.sop_class, validation_mode=IGNORE).name}"
+        sop_class = uid.UID(header.sop_class, validation_mode=IGNORE)
+        found = f"an object of class {sop_class.name}" if sop_class.is_valid else "an object of an unknown class"
     else:
         return None
     return _Finding(found, "a mammogram, modality MG", "remove it from the cohort")
+
+
+def _is_code(modality: str | None) -> bool:
+    """Whether it looks like a defined term, such as CT: what is free text may hold anything, a name even."""
+    return modality is not None and len(modality) <= 3 and modality.isalpha()  # noqa: PLR2004  # the longest are SEG, DOC …
 
 
 def _check_secondary_capture(header: Header) -> _Finding | None:

@@ -176,3 +176,13 @@ def test_entries_beyond_their_bits_widen_the_table(make_dicom: MakeDicom, larges
     header = read_header(make_dicom(VOILUTSequence=[_lut((2, 0, 8), _words(0, largest))]), name="1")
     assert header.voi_luts == (LookupTable(0, bits, (0, largest)),)
     assert _codes(header) == ([] if bits == 8 else ["lut_bits_conflict"])
+
+
+@pytest.mark.parametrize("first", [float("inf"), float("nan")])
+def test_a_descriptor_that_is_no_number_costs_its_table_alone(make_dicom: MakeDicom, first: float) -> None:
+    lut = Dataset()
+    lut.add_new("LUTDescriptor", "FD", [2.0, first, 8.0])
+    lut.add_new("LUTData", "OW", _words(1, 2))
+    header = read_header(make_dicom(VOILUTSequence=[lut]), name="1")
+    assert header.voi_luts == ()
+    assert [warning.code for warning in header.warnings] == ["unreadable_lut"]

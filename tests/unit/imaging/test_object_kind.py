@@ -144,3 +144,19 @@ def test_a_class_is_for_presentation_or_for_processing_or_neither() -> None:
     for other in (None, uid.SecondaryCaptureImageStorage):
         assert not is_for_processing_class(other)
         assert not is_for_presentation_class(other)
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"modality": "CT"}, "found an object of modality CT,"),
+        ({"modality": "DOE^JANE"}, "found an unknown modality,"),
+        ({"modality": "12"}, "found an unknown modality,"),
+        ({"sop_class": uid.CTImageStorage}, "found an object of class CT Image Storage,"),
+        ({"sop_class": "DOE^JANE"}, "found an object of an unknown class,"),
+    ],
+)
+def test_a_sentence_quotes_terms_of_the_standard_only(changes: dict[str, object], found: str) -> None:
+    with pytest.raises(ImageRefusedError, match=found) as caught:
+        refuse_kind(_header(**changes), SCREENING_EXCLUDES, name="1")
+    assert "DOE" not in caught.value.sentence
