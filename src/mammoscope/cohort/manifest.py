@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -44,6 +45,14 @@ _OLDEST_YEARS = 130
 _HIGHEST_BIRADS = 6  # ACR BI-RADS assessment categories are 0 to 6
 _PROBLEMS_SHOWN = 50
 _ROWS_SHOWN = 8
+
+
+class Problem(NamedTuple):
+    """What breaks the schema: a sentence without ids, the rows it is about (from 1, or none), and a stable code."""
+
+    sentence: str
+    rows: tuple[int, ...] = ()
+    code: str = "bad_value"
 
 
 def manifest_path(cohort: Path) -> Path:
@@ -108,9 +117,14 @@ def check_manifest(manifest: pl.DataFrame, *, where: str) -> None:
 
 def find_problems(manifest: pl.DataFrame) -> list[str]:
     """What breaks the schema, a sentence each, without ids; rows are counted from 1, a header is none."""
+    return [problem.sentence for problem in locate_problems(manifest)]
+
+
+def locate_problems(manifest: pl.DataFrame) -> list[Problem]:
+    """What breaks the schema, each with the rows that it is about."""
     problems = _column_problems(manifest)
     if problems:
-        return problems
+        return [Problem(sentence) for sentence in problems]
     rows = manifest.with_row_index("row", offset=1)
     return [*_value_problems(rows), *_path_problems(rows), *_identity_problems(rows)]
 
@@ -131,7 +145,7 @@ def check_no_leakage(manifest: pl.DataFrame, *, where: str) -> None:
     folds_of_first = ", ".join("none" if fold is None else str(fold) for fold in first["fold"])
     raise LeakageError(
         f"{where}: patients in more than one fold: {split_patients.height}; the first stands in folds "
-        f"{folds_of_first} ({_name_rows(rows)}); expected each patient in one; split again with `mammoscope split`"
+        f"{folds_of_first} ({name_rows(rows)}); expected each patient in one; split again with `mammoscope split`"
     )
 
 
@@ -170,10 +184,10 @@ def _column_problems(manifest: pl.DataFrame) -> list[str]:
     return problems or ([] if manifest.height else ["no rows, expected one for each mammogram"])
 
 
-def _value_problems(rows: pl.DataFrame) -> Iterator[str]:
+def _value_problems(rows: pl.DataFrame) -> Iterator[Problem]:
     for name in NEVER_NULL:
         empty = rows.filter(pl.col(name).str.strip_chars().fill_null("") == "")
-        yield from (f"row {row}, {name}: empty, expected a value" for row in empty["row"])
+        yield from (Problem(f"row {row}, {name}: empty, expected a value", (row,)) for row in empty["row"])
     for name, allowed in ALLOWED_VALUES.items():
         bad = rows.filter(~pl.col(name).is_in(["", *allowed] if name in NEVER_NULL else allowed))
         expected = f"one of {', '.join(allowed)}"
@@ -187,26 +201,30 @@ def _value_problems(rows: pl.DataFrame) -> Iterator[str]:
     yield from _found(rows.filter(pl.col("fold") < 0), "fold", "0 or more")
 
 
-def _found(bad: pl.DataFrame, name: str, expected: str) -> Iterator[str]:
+def _found(bad: pl.DataFrame, name: str, expected: str) -> Iterator[Problem]:
     return (
-        f"row {row}, {name}: found {value!r}, expected {expected}" for row, value in bad.select("row", name).iter_rows()
+        Problem(f"row {row}, {name}: found {value!r}, expected {expected}", (row,))
+        for row, value in bad.select("row", name).iter_rows()
     )
 
 
-def _path_problems(rows: pl.DataFrame) -> list[str]:
+def _path_problems(rows: pl.DataFrame) -> list[Problem]:
     without = rows.filter(pl.col("path").fill_null("") == "")["row"].to_list()
     if not without or rows["path"].null_count() == rows.height:
         return []
-    return [f"path: empty in {_name_rows(without)}, expected one for each image, or for none (a table-only cohort)"]
+    expected = "expected one for each image, or for none (a table-only cohort)"
+    return [Problem(f"path: empty in {name_rows(without)}, {expected}", tuple(without))]
 
 
-def _identity_problems(rows: pl.DataFrame) -> Iterator[str]:
-    for rows_of_image in _repeated(rows, ["image_id"], pl.len()):
-        yield f"image_id: one image in {_name_rows(rows_of_image)}, expected each once"
-    for rows_of_exam in _repeated(rows, ["exam_id"], pl.col("patient_id").n_unique()):
-        yield f"exam_id: one exam of several patients in {_name_rows(rows_of_exam)}, expected one patient"
-    for rows_of_breast in _repeated(rows, ["exam_id", "laterality"], pl.col("cancer").n_unique()):
-        yield f"cancer: one breast with different outcomes in {_name_rows(rows_of_breast)}, expected one outcome"
+def _identity_problems(rows: pl.DataFrame) -> Iterator[Problem]:
+    for found in _repeated(rows, ["image_id"], pl.len()):
+        yield Problem(f"image_id: one image in {name_rows(found)}, expected each once", tuple(found), "duplicate")
+    for found in _repeated(rows, ["exam_id"], pl.col("patient_id").n_unique()):
+        sentence = f"exam_id: one exam of several patients in {name_rows(found)}, expected one patient"
+        yield Problem(sentence, tuple(found), "mixed_patients")
+    for found in _repeated(rows, ["exam_id", "laterality"], pl.col("cancer").n_unique()):
+        sentence = f"cancer: one breast with different outcomes in {name_rows(found)}, expected one outcome"
+        yield Problem(sentence, tuple(found), "outcome_conflict")
 
 
 def _repeated(rows: pl.DataFrame, identity: list[str], count: pl.Expr) -> list[list[int]]:
@@ -216,6 +234,7 @@ def _repeated(rows: pl.DataFrame, identity: list[str], count: pl.Expr) -> list[l
     return groups.filter(pl.col("count") > 1)["row"].to_list()
 
 
-def _name_rows(rows: list[int]) -> str:
+def name_rows(rows: list[int]) -> str:
+    """How sentences name rows, the first of them one by one."""
     more = f" and {len(rows) - _ROWS_SHOWN} more" if len(rows) > _ROWS_SHOWN else ""
     return f"row{'s' if len(rows) > 1 else ''} {', '.join(str(row) for row in rows[:_ROWS_SHOWN])}{more}"
