@@ -64,5 +64,5 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_number_of_workers(tmp_p
         hashes.append(
             {path.relative_to(out): sha256_of_bytes(path.read_bytes()) for path in out.rglob("*") if path.is_file()}
         )
-    assert len(hashes[0]) == 16 + 4  # images; train.csv, two truth tables, the settings
+    assert len(hashes[0]) == 16 + 5  # images; train.csv, three truth tables, the settings
     assert hashes[0] == hashes[1]

@@ -15,6 +15,8 @@ def synthesize(
     seed: Annotated[int, typer.Option(help="Start of all chance: the same seed gives the same bytes.")],
     held_out: Annotated[int, typer.Option(help="Further patients for the test table, without outcome.")] = 0,
     scale: Annotated[float, typer.Option(help="Factor on rows and columns, 0.1 to 1; 0.25 is fast.")] = 1.0,
+    artefacts: Annotated[float, typer.Option(help="Share of the pictures with an artefact, 0 to 1.")] = 0.0,
+    masks: Annotated[bool, typer.Option("--masks", help="Write also which pixels are breast, as PNG files.")] = False,
     workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -30,7 +32,15 @@ def synthesize(
     from mammoscope.phantom.cohort import parse_settings, synthesize_cohort
     from mammoscope.scaling import run_tasks
 
-    settings = parse_settings(patients=patients, prevalence=prevalence, seed=seed, held_out=held_out, scale=scale)
+    settings = parse_settings(
+        patients=patients,
+        prevalence=prevalence,
+        seed=seed,
+        held_out=held_out,
+        scale=scale,
+        artefacts=artefacts,
+        masks=masks,
+    )
     runner = partial(run_tasks, n_workers=resolve_workers(workers))
     with progress_bar("synthesize", total=4 * (patients + held_out)) as advance:
         summary = synthesize_cohort(out, settings, run_tasks=runner, advance=advance)

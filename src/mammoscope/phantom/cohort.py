@@ -1,31 +1,38 @@
 """A whole synthetic screening cohort on disk, in the layout of the RSNA 2023 competition."""
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Protocol
 
 import numpy as np
 import polars as pl
+from PIL import Image
 from pydantic import Field
 
 from mammoscope.cohort.sources.rsna import SYNTHETIC_MARK
 from mammoscope.config import Settings, build_settings, read_toml, to_toml
 from mammoscope.errors import ConfigError, UserInputError
 from mammoscope.files import replacing, write_text
+from mammoscope.phantom.artefacts import Artefact, Mask
 from mammoscope.phantom.dicom import Identity, encode_dicom
 from mammoscope.phantom.machine import MACHINES, SMALLEST_SCALE
 from mammoscope.phantom.patient import Assignment, PatientPlan, Subset, plan_patient
-from mammoscope.phantom.picture import MammogramPlan, draw_picture
-from mammoscope.phantom.tables import competition_table, lesion_table, outcome_table
+from mammoscope.phantom.picture import MammogramPlan, draw_picture, padding_value
+from mammoscope.phantom.reshaping import disturb
+from mammoscope.phantom.tables import competition_table, lesion_table, outcome_table, picture_table
+from mammoscope.phantom.truth import breast_mask
 
 CONSPICUITY: Final = 1.0
 """Factor on the contrast of malignant lesions; the tables of lesions.py hold for 1."""
 
 SETTINGS_NAME: Final = SYNTHETIC_MARK
+MASK_FOLDER: Final = "truth_masks"
 IMAGE_FOLDERS: Final[dict[Subset, str]] = {"train": "train_images", "held_out": "test_images"}
 
 _ASSIGNMENT_STREAM: Final = 0  # of the cohort's seed; patients have streams 1, 2 …
+_ARTEFACT_STREAM: Final = 1  # of a patient's stream
 
 
 class CohortSettings(Settings):
@@ -37,6 +44,9 @@ class CohortSettings(Settings):
     held_out: Annotated[int, Field(ge=0, le=9_000)] = 0
     scale: Annotated[float, Field(ge=SMALLEST_SCALE, le=1)] = 1.0
     conspicuity: Annotated[float, Field(gt=0, le=3)] = CONSPICUITY
+    # what is off is not written, so that older folders and their settings stay the same
+    artefacts: Annotated[float, Field(ge=0, le=1, exclude_if=operator.not_)] = 0.0  # share of the pictures with one
+    masks: Annotated[bool, Field(exclude_if=operator.not_)] = False  # the truth of every pixel, as PNG files
 
 
 class TaskRunner(Protocol):
@@ -133,9 +143,13 @@ def write_patient(task: PatientTask) -> int:
             laterality=mammogram.laterality,
             view=mammogram.view,
             seed=task.settings.seed,
+            has_implant=mammogram.has_implant,
+            padding=padding_value(mammogram, machine),
         )
         content = encode_dicom(draw_picture(mammogram, machine), identity, machine)
-        with replacing(path) as beside:
+        if task.settings.masks:
+            _write_mask(task.out / mask_path(plan, mammogram), breast_mask(mammogram, machine))
+        with replacing(path) as beside:  # after its mask, so that a picture is never without
             beside.write_bytes(content)
     return n_resumed
 
@@ -146,15 +160,42 @@ def image_path(plan: PatientPlan, mammogram: MammogramPlan) -> Path:
     return Path(folder) / plan.assignment.patient_id / f"{plan.image_id(mammogram)}.dcm"
 
 
+def mask_path(plan: PatientPlan, mammogram: MammogramPlan) -> Path:
+    """Where the mask of an image stands, from the cohort's folder."""
+    return Path(MASK_FOLDER) / f"{plan.image_id(mammogram)}.png"
+
+
+def _write_mask(path: Path, mask: Mask) -> None:
+    with replacing(path) as beside:
+        Image.fromarray(mask).save(beside, format="PNG")  # one bit for a pixel
+
+
 def _plan(assignment: Assignment, settings: CohortSettings) -> PatientPlan:
     seed = np.random.SeedSequence(settings.seed, spawn_key=(assignment.number,))
     machine = assignment.machine
-    return plan_patient(
+    plan = plan_patient(
         assignment,
         conspicuity=settings.conspicuity,
         height_mm=machine.rows * machine.spacing_mm,
         rng=np.random.default_rng(seed),
     )
+    return _disturb_some(plan, settings) if settings.artefacts else plan
+
+
+def _disturb_some(plan: PatientPlan, settings: CohortSettings) -> PatientPlan:
+    """The patient with one artefact in a share of the pictures; each is as frequent as the others."""
+    key = (plan.assignment.number, _ARTEFACT_STREAM)
+    rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=key))
+    mammograms = [
+        disturb(mammogram, frozenset({artefact}), plan.assignment.machine) if is_disturbed else mammogram
+        for mammogram, artefact, is_disturbed in zip(
+            plan.mammograms,
+            rng.choice(np.array(Artefact), len(plan.mammograms)),
+            rng.random(len(plan.mammograms)) < settings.artefacts,
+            strict=True,
+        )
+    ]
+    return replace(plan, mammograms=tuple(mammograms))
 
 
 def _claim(out: Path, settings: CohortSettings) -> None:
@@ -187,6 +228,7 @@ def _write_tables(out: Path, plans: Sequence[PatientPlan]) -> None:
         _write_frame(out / "test.csv", competition_table(held_out, with_outcome=False))
     _write_frame(out / "truth_outcomes.parquet", outcome_table(plans))
     _write_frame(out / "truth.parquet", lesion_table(plans))
+    _write_frame(out / "truth_pictures.parquet", picture_table(plans))
 
 
 def _write_frame(path: Path, frame: pl.DataFrame) -> None:

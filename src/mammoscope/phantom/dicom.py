@@ -7,31 +7,21 @@ from typing import Final
 
 import imagecodecs
 import numpy as np
-from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import (
     UID,
     DigitalMammographyXRayImageStorageForPresentation,
-    ExplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGLosslessSV1,
 )
 
 from mammoscope.anatomy import Laterality, View
-from mammoscope.phantom.machine import Encoding, Machine
+from mammoscope.phantom.machine import Machine, StoredValues
 
 _EXAM_DATE: Final = "20000101"  # fixed: nobody was examined
 _EXAM_TIME: Final = "120000"
 _MAKER: Final = "mammoscope phantom"
 _IMPLEMENTATION_UID: Final = "2.25.249563826439650312849236103574526730217"
-
-_TRANSFER_SYNTAX: Final[dict[Encoding, UID]] = {
-    "jpeg2000": JPEG2000Lossless,
-    "jpeg_lossless": JPEGLosslessSV1,
-    "explicit": ExplicitVRLittleEndian,
-}
 
 # PS3.3 C.7.6.1.1.1: towards which side of the body the rows and the columns run
 _ORIENTATION: Final = {
@@ -57,9 +47,11 @@ class Identity:
     laterality: Laterality
     view: View
     seed: int  # of the cohort: with the names above it gives the UIDs
+    has_implant: bool = False
+    padding: int | None = None  # the stored value that means no picture
 
 
-def encode_dicom(pixels: NDArray[np.uint16], identity: Identity, machine: Machine) -> bytes:
+def encode_dicom(pixels: StoredValues, identity: Identity, machine: Machine) -> bytes:
     """The bytes of a DICOM file; the same arguments give the same bytes."""
     dataset = Dataset()
     dataset.file_meta = _file_meta(identity, machine)
@@ -71,6 +63,8 @@ def encode_dicom(pixels: NDArray[np.uint16], identity: Identity, machine: Machin
     _add_anatomy(dataset, identity)
     _add_display(dataset, machine)
     _add_pixels(dataset, pixels, machine)
+    if identity.padding is not None:
+        dataset.add_new("PixelPaddingValue", "SS" if machine.is_signed else "US", identity.padding)
     content = BytesIO()
     dcmwrite(content, dataset, enforce_file_format=True)
     return content.getvalue()
@@ -89,7 +83,7 @@ def _file_meta(identity: Identity, machine: Machine) -> FileMetaDataset:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = DigitalMammographyXRayImageStorageForPresentation
     meta.MediaStorageSOPInstanceUID = _instance_uid(identity)
-    meta.TransferSyntaxUID = _TRANSFER_SYNTAX[machine.encoding]
+    meta.TransferSyntaxUID = UID(machine.transfer_syntax)
     meta.ImplementationClassUID = UID(_IMPLEMENTATION_UID)
     meta.ImplementationVersionName = "MAMMOSCOPE_1"
     return meta
@@ -138,7 +132,7 @@ def _add_image(dataset: Dataset, identity: Identity) -> None:
     dataset.ImageComments = "Synthetic picture, not of a patient"
     dataset.BurnedInAnnotation = "NO"
     dataset.LossyImageCompression = "00"
-    dataset.BreastImplantPresent = "NO"
+    dataset.BreastImplantPresent = "YES" if identity.has_implant else "NO"
     dataset.PartialView = "NO"
 
 
@@ -195,7 +189,7 @@ def _add_display(dataset: Dataset, machine: Machine) -> None:
         dataset.VOILUTFunction = machine.voi_function
 
 
-def _add_pixels(dataset: Dataset, pixels: NDArray[np.uint16], machine: Machine) -> None:
+def _add_pixels(dataset: Dataset, pixels: StoredValues, machine: Machine) -> None:
     dataset.SamplesPerPixel = 1
     dataset.Rows, dataset.Columns = pixels.shape
     dataset.BitsAllocated = 16
@@ -209,7 +203,7 @@ def _add_pixels(dataset: Dataset, pixels: NDArray[np.uint16], machine: Machine) 
     dataset["PixelData"].is_undefined_length = True
 
 
-def _compress(pixels: NDArray[np.uint16], machine: Machine) -> bytes:
+def _compress(pixels: StoredValues, machine: Machine) -> bytes:
     contiguous = np.ascontiguousarray(pixels)
     if machine.encoding == "jpeg2000":
         return bytes(

@@ -1,7 +1,8 @@
 """Random fields: power-law noise, noise of one wavelength, and the grid that they are sampled on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache, partial
 from typing import Final
 
 import cv2
@@ -17,6 +18,7 @@ COARSE_MM: Final = 0.5
 _ROWS: Final = 576  # 288 mm: taller than every detector of machine.py; 2**6 * 9 transforms fast
 _COLUMNS: Final = 288  # 144 mm: deeper than every breast of outline.py
 _MOST_HALVINGS: Final = 4
+_STOCK: Final = 6  # fields of each kind that thrifty chance chooses from
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +50,34 @@ class Grid:
 COARSE: Final = Grid(rows=_ROWS, columns=_COLUMNS, spacing_mm=COARSE_MM)
 
 
+class ThriftyGenerator(np.random.Generator):
+    """Chance that takes random fields from a small stock, each mirrored and shifted anew.
+
+    The fields repeat without a seam, so that a shift makes no edge. For thousands of pictures that need not be
+    independent of each other.
+    """
+
+    def vary(self, draw_stocked: Callable[[int], Field]) -> Field:
+        """One of the stock, as no picture had it before."""
+        field = draw_stocked(int(self.integers(_STOCK)))
+        rows, columns = (slice(None, None, int(step)) for step in self.choice([-1, 1], 2))
+        shift = (int(self.integers(_ROWS)), int(self.integers(_COLUMNS)))
+        return np.roll(field[rows, columns], shift, axis=(0, 1))
+
+
+def thrifty_rng(seed: int) -> np.random.Generator:
+    """The thrifty counterpart of `numpy.random.default_rng`."""
+    return ThriftyGenerator(np.random.PCG64(seed))
+
+
 def power_law_field(rng: np.random.Generator, *, beta: float, longest_mm: float) -> Field:
     """Noise whose power falls with frequency to the power -beta, mean 0 and standard deviation 1, on `COARSE`.
 
     Mammographic backgrounds follow this law with beta of about 3 (Burgess, Jacobson, Judy 2001, doi:10.1118/1.1355308).
     Below the frequency of `longest_mm` the power stays level, and an octave further down it ends.
     """
+    if isinstance(rng, ThriftyGenerator):
+        return rng.vary(partial(_stocked_power_law, beta, longest_mm))
     frequency = _frequencies(1)
     amplitude = np.maximum(frequency, 1 / longest_mm) ** (-beta / 2) * (frequency > 0.5 / longest_mm)
     return _noise(rng, amplitude.astype(np.float32))
@@ -61,12 +85,24 @@ def power_law_field(rng: np.random.Generator, *, beta: float, longest_mm: float)
 
 def band_field(rng: np.random.Generator, *, wavelength_mm: float) -> Field:
     """Noise around one wavelength, half an octave up and down, mean 0 and standard deviation 1, on `COARSE`."""
+    if isinstance(rng, ThriftyGenerator):
+        return rng.vary(partial(_stocked_band, wavelength_mm))
     # smooth noise needs few samples: as many as keep five pixels in a wavelength
     n_halvings = int(np.clip(np.log2(wavelength_mm / (5 * COARSE_MM)), 0, _MOST_HALVINGS))
     frequency = np.maximum(_frequencies(2**n_halvings), 1e-6)
     amplitude = np.exp(-0.5 * (np.log2(frequency * wavelength_mm) / 0.5) ** 2)
     smooth = _noise(rng, amplitude)
     return np.asarray(cv2.resize(smooth, (_COLUMNS, _ROWS), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
+
+
+@cache
+def _stocked_power_law(beta: float, longest_mm: float, number: int) -> Field:
+    return power_law_field(np.random.default_rng(number), beta=beta, longest_mm=longest_mm)
+
+
+@cache
+def _stocked_band(wavelength_mm: float, number: int) -> Field:
+    return band_field(np.random.default_rng(number), wavelength_mm=wavelength_mm)
 
 
 def detail_tile(rng: np.random.Generator, *, size: int, spacing_mm: float, beta: float) -> Field:

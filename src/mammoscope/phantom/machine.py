@@ -6,11 +6,23 @@ Numbers and sizes are those of machines of the RSNA 2023 competition; makers and
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1
+
 from mammoscope.errors import UserInputError
 
 SMALLEST_SCALE: Final = 0.1
 
+StoredValues = NDArray[np.uint16] | NDArray[np.int16]
+
 Encoding = Literal["jpeg2000", "jpeg_lossless", "explicit"]
+
+TRANSFER_SYNTAXES: Final[dict[Encoding, str]] = {
+    "jpeg2000": str(JPEG2000Lossless),
+    "jpeg_lossless": str(JPEGLosslessSV1),
+    "explicit": str(ExplicitVRLittleEndian),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +42,19 @@ class Machine:
     encoding: Encoding
     tone: float  # gamma of the vendor's processing; 1 leaves the brightness
     has_marker: bool  # side and view burned into the picture
+    is_signed: bool = False  # stored values are two's complement
+    padding: int | None = None  # the stored value that means no picture
+
+    @property
+    def transfer_syntax(self) -> str:
+        """The UID of the encoding."""
+        return TRANSFER_SYNTAXES[self.encoding]
+
+    @property
+    def stored_range(self) -> tuple[int, int]:
+        """The lowest and the highest value that the stored bits can hold."""
+        low = -(2 ** (self.bits_stored - 1)) if self.is_signed else 0
+        return low, low + 2**self.bits_stored - 1
 
     def scaled(self, scale: float) -> "Machine":
         """The same unit with coarser pixels over the same field of view.

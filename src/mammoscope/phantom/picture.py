@@ -1,6 +1,7 @@
 """One picture: the healthy breast, its lesions, noise and side marker, as the values that a machine stores."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Final
 
 import cv2
@@ -8,14 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mammoscope.anatomy import Laterality, View
+from mammoscope.phantom.artefact_drawing import SpecialValues, draw_artefacts, overwrite_stored
+from mammoscope.phantom.artefacts import Artefact, Scene
 from mammoscope.phantom.fields import Field, Grid
 from mammoscope.phantom.lesion_drawing import add_lesion
 from mammoscope.phantom.lesions import Lesion
-from mammoscope.phantom.machine import Machine
+from mammoscope.phantom.machine import Machine, StoredValues
 from mammoscope.phantom.outline import Outline
 from mammoscope.phantom.tissue import Density, draw_tissue
 
-_FINEST_MM: Final = 0.1  # tissue is drawn no finer; finer detectors get interpolated values and their own noise
+FINEST_MM: Final = 0.1
+"""Tissue is drawn no finer; finer detectors get interpolated values and their own noise."""
+
 _NOISE: Final = 0.024  # standard deviation of quantum noise at brightness 1 and pixels of 0.1 mm
 _DARKEST: Final = 0.004  # brightness is kept off 0 and 1, where the inverse of a sigmoid has no value
 
@@ -35,6 +40,17 @@ class MammogramPlan:
     lesions: tuple[Lesion, ...]
     pair_seed: int  # of what both sides have in common
     seed: int
+    artefacts: frozenset[Artefact] = frozenset()
+    enlargement: float = 1.0  # of the breast on the detector; lengths above are those before it
+
+    @property
+    def has_implant(self) -> bool:
+        """Whether there is an implant in the breast."""
+        return Artefact.IMPLANT in self.artefacts
+
+    def seen_by(self, machine: Machine) -> Machine:
+        """The machine with pixels of the size that they have in the breast."""
+        return machine if self.enlargement == 1 else replace(machine, spacing_mm=machine.spacing_mm / self.enlargement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +63,64 @@ class Box:
     column_stop: int
 
 
-def draw_picture(plan: MammogramPlan, machine: Machine) -> NDArray[np.uint16]:
-    """The stored values of one mammogram, (row, column), the chest wall left for L and right for R."""
-    rng = np.random.default_rng(plan.seed)
-    brightness = _draw_breast(plan, machine, rng) ** np.float32(machine.tone)
+@dataclass(frozen=True, slots=True)
+class Pencil:
+    """What a picture is drawn with."""
+
+    rng: np.random.Generator  # of this picture alone
+    pair_rng: np.random.Generator  # that both sides have in common
+    finest_mm: float
+
+
+def draw_picture(
+    plan: MammogramPlan,
+    machine: Machine,
+    *,
+    finest_mm: float = FINEST_MM,
+    make_rng: Callable[[int], np.random.Generator] = np.random.default_rng,
+) -> StoredValues:
+    """The stored values of one mammogram, (row, column), the chest wall left for L and right for R.
+
+    Args:
+        plan: what it shows.
+        machine: how it is stored.
+        finest_mm: pixel of the drawing; finer machines get interpolated values and their own noise.
+        make_rng: chance from a seed.
+    """
+    pencil = Pencil(make_rng(plan.seed), make_rng(plan.pair_seed), finest_mm)
+    rng = pencil.rng
+    brightness = _draw_breast(plan, plan.seen_by(machine), pencil) ** np.float32(machine.tone)
     breast = np.zeros((machine.rows, machine.columns), dtype=np.float32)
     breast[:, : brightness.shape[1]] = _add_noise(brightness, machine.spacing_mm, rng)
     if plan.laterality is Laterality.RIGHT:
         breast = breast[:, ::-1].copy()
     if machine.has_marker:
         _add_marker(breast, plan, machine.spacing_mm)
-    return to_stored_values(breast, machine)
+    if not plan.artefacts:
+        return to_stored_values(breast, machine)
+    scene = make_scene(plan, machine)
+    draw_artefacts(breast, scene, plan.artefacts)
+    stored = to_stored_values(breast, machine)
+    low, high = machine.stored_range
+    values = SpecialValues(low, high, air=high if machine.is_inverted else low, padding=padding_value(plan, machine))
+    overwrite_stored(stored, scene, plan.artefacts, values)
+    return stored
+
+
+def make_scene(plan: MammogramPlan, machine: Machine) -> Scene:
+    """What artefacts have to know; the breast is where the centre of a pixel lies before the skin."""
+    x, y = Grid(machine.rows, machine.columns, plan.seen_by(machine).spacing_mm).coordinates()
+    breast = x < plan.outline.skin_at(y[:, 0]).astype(np.float32)[:, np.newaxis]
+    if plan.laterality is Laterality.RIGHT:
+        breast = breast[:, ::-1].copy()
+    return Scene(breast, plan.laterality, plan.view, machine.spacing_mm, plan.seed)
+
+
+def padding_value(plan: MammogramPlan, machine: Machine) -> int | None:
+    """The stored value that means no picture; a border of it needs one even where the machine has none."""
+    if machine.padding is not None or Artefact.PADDING_BORDER not in plan.artefacts:
+        return machine.padding
+    return machine.stored_range[plan.seed % 2]
 
 
 def locate_lesion(lesion: Lesion, laterality: Laterality, machine: Machine) -> Box:
@@ -86,16 +149,16 @@ def to_stored_values(brightness: Field, machine: Machine) -> NDArray[np.uint16]:
     return np.asarray(np.clip(np.rint(stored), 0, 2**machine.bits_stored - 1), dtype=np.uint16)
 
 
-def _draw_breast(plan: MammogramPlan, machine: Machine, rng: np.random.Generator) -> Field:
+def _draw_breast(plan: MammogramPlan, machine: Machine, pencil: Pencil) -> Field:
     """The brightness of the columns that hold the breast, at the machine's pixels."""
-    spacing = max(machine.spacing_mm, _FINEST_MM)
+    spacing = max(machine.spacing_mm, pencil.finest_mm)
     depth_mm = min(float(plan.outline.skin_mm.max()) + 4, machine.columns * machine.spacing_mm)
     grid = Grid(
         rows=int(np.ceil(machine.rows * machine.spacing_mm / spacing)),
         columns=int(np.ceil(depth_mm / spacing)),
         spacing_mm=spacing,
     )
-    tissue = draw_tissue(plan.outline, plan.density, grid, pair_rng=np.random.default_rng(plan.pair_seed), rng=rng)
+    tissue = draw_tissue(plan.outline, plan.density, grid, pair_rng=pencil.pair_rng, rng=pencil.rng)
     for lesion in plan.lesions:
         add_lesion(tissue, lesion, grid)
     np.clip(tissue, 0, 1, out=tissue)
@@ -108,7 +171,7 @@ def _draw_breast(plan: MammogramPlan, machine: Machine, rng: np.random.Generator
 def _add_noise(brightness: Field, spacing_mm: float, rng: np.random.Generator) -> Field:
     """Quantum noise: its deviation falls with the square root of the pixel's area, and is nil in air."""
     noise = rng.standard_normal(brightness.shape, dtype=np.float32)
-    noise *= np.sqrt(brightness) * np.float32(_NOISE * min(1.0, _FINEST_MM / spacing_mm))
+    noise *= np.sqrt(brightness) * np.float32(_NOISE * min(1.0, FINEST_MM / spacing_mm))
     noise += brightness
     return noise
 

@@ -5,8 +5,11 @@ from typing import Final
 
 import polars as pl
 
+from mammoscope.anatomy import Laterality
+from mammoscope.phantom.artefacts import Artefact
 from mammoscope.phantom.patient import PatientPlan
 from mammoscope.phantom.picture import MammogramPlan, locate_lesion
+from mammoscope.phantom.truth import box_of, breast_mask, locate_nipple, outline_polygon
 
 _SITE_WITHOUT_READING: Final = 2  # the competition has neither BI-RADS nor density of this site
 
@@ -70,6 +73,30 @@ _LESION_SCHEMA: Final = pl.Schema(
     }
 )
 
+_PICTURE_SCHEMA: Final = pl.Schema(
+    {
+        "image_id": pl.String(),
+        "patient_id": pl.String(),
+        "subset": pl.String(),
+        "laterality": pl.String(),
+        "view": pl.String(),
+        "machine": pl.Int64(),
+        "transfer_syntax": pl.String(),
+        "artefacts": pl.List(pl.String()),
+        "rows": pl.Int64(),
+        "columns": pl.Int64(),
+        "wall": pl.String(),
+        "row_start": pl.Int64(),
+        "row_stop": pl.Int64(),
+        "column_start": pl.Int64(),
+        "column_stop": pl.Int64(),
+        "nipple_row": pl.Float64(),
+        "nipple_column": pl.Float64(),
+        "outline_rows": pl.List(pl.Float64()),
+        "outline_columns": pl.List(pl.Float64()),
+    }
+)
+
 
 def competition_table(plans: Sequence[PatientPlan], *, with_outcome: bool = True) -> pl.DataFrame:
     """A row per image with the columns and spellings of the competition's train.csv, or of its test.csv."""
@@ -93,6 +120,36 @@ def lesion_table(plans: Sequence[PatientPlan]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=_LESION_SCHEMA, orient="row")
 
 
+def picture_table(plans: Sequence[PatientPlan]) -> pl.DataFrame:
+    """A row per image: where the breast, its outline and its nipple are, and what disturbs the picture."""
+    rows = [_picture_row(plan, mammogram) for plan in plans for mammogram in plan.mammograms]
+    return pl.DataFrame(rows, schema=_PICTURE_SCHEMA, orient="row")
+
+
+def _picture_row(plan: PatientPlan, mammogram: MammogramPlan) -> tuple[object, ...]:
+    machine = plan.assignment.machine
+    box = box_of(breast_mask(mammogram, machine))
+    nipple = locate_nipple(mammogram, machine)
+    outline = outline_polygon(mammogram, machine)
+    return (
+        plan.image_id(mammogram),
+        plan.assignment.patient_id,
+        plan.assignment.subset,
+        str(mammogram.laterality),
+        str(mammogram.view),
+        machine.machine_id,
+        machine.transfer_syntax,
+        [str(artefact) for artefact in Artefact if artefact in mammogram.artefacts],
+        machine.rows,
+        machine.columns,
+        "left" if mammogram.laterality is Laterality.LEFT else "right",
+        *((None,) * 4 if box is None else (box.row_start, box.row_stop, box.column_start, box.column_stop)),
+        *((None, None) if nipple is None else (nipple.row, nipple.column)),
+        outline[:, 0].tolist(),
+        outline[:, 1].tolist(),
+    )
+
+
 def _competition_row(plan: PatientPlan, mammogram: MammogramPlan) -> tuple[object, ...]:
     machine = plan.assignment.machine
     outcome = plan.outcomes[mammogram.laterality]
@@ -108,7 +165,7 @@ def _competition_row(plan: PatientPlan, mammogram: MammogramPlan) -> tuple[objec
         int(outcome.is_biopsied),
         int(outcome.is_invasive),
         outcome.birads if is_read else None,
-        0,
+        int(mammogram.has_implant),
         plan.density if is_read else None,
         machine.machine_id,
         str(outcome.is_difficult_negative),
@@ -141,7 +198,7 @@ def _lesion_rows(plan: PatientPlan, mammogram: MammogramPlan) -> list[tuple[obje
     rows: list[tuple[object, ...]] = []
     nipple_x, nipple_y = mammogram.outline.nipple_mm
     for number, lesion in enumerate(mammogram.lesions, start=1):
-        box = locate_lesion(lesion, mammogram.laterality, plan.assignment.machine)
+        box = locate_lesion(lesion, mammogram.laterality, mammogram.seen_by(plan.assignment.machine))
         distance = ((lesion.x_mm - nipple_x) ** 2 + (lesion.y_mm - nipple_y) ** 2) ** 0.5
         rows.append(
             (
@@ -157,8 +214,8 @@ def _lesion_rows(plan: PatientPlan, mammogram: MammogramPlan) -> list[tuple[obje
                 box.row_stop,
                 box.column_start,
                 box.column_stop,
-                lesion.radius_mm,
-                distance,
+                lesion.radius_mm * mammogram.enlargement,
+                distance * mammogram.enlargement,
                 lesion.contrast,
             )
         )

@@ -1,10 +1,13 @@
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pydicom
 import pytest
+from PIL import Image
 
 from mammoscope.errors import ConfigError, UserInputError
 from mammoscope.files import sha256_of_bytes
@@ -68,6 +71,59 @@ def test_another_seed_gives_other_pictures(cohort: Path, tmp_path: Path) -> None
     images = [name for name in ours if name.endswith(".dcm")]
     assert images == [name for name in theirs if name.endswith(".dcm")]
     assert not {theirs[name] for name in images} & {ours[name] for name in images}
+
+
+def test_artefacts_and_masks_are_off_and_unsaid(cohort: Path) -> None:
+    assert set(tomllib.loads((cohort / "synthesize.toml").read_text())) == {
+        "patients",
+        "prevalence",
+        "seed",
+        "held_out",
+        "scale",
+        "conspicuity",
+    }
+    assert pl.read_parquet(cohort / "truth_pictures.parquet")["artefacts"].list.len().sum() == 0
+    assert not (cohort / "truth_masks").exists()
+
+
+def test_pictures_without_an_artefact_are_those_of_a_cohort_without_any(cohort: Path, tmp_path: Path) -> None:
+    _synthesize(tmp_path, SETTINGS.model_copy(update={"artefacts": 0.5}))
+    pictures = pl.read_parquet(tmp_path / "truth_pictures.parquet")
+    disturbed = set(pictures.filter(pl.col("artefacts").list.len() > 0)["image_id"])
+    assert 0 < len(disturbed) < 12
+    theirs, ours = _hashes(tmp_path), _hashes(cohort)
+    for name in ours:
+        if name.endswith(".dcm"):
+            assert (theirs[name] == ours[name]) == (Path(name).stem not in disturbed)
+
+
+def test_the_masks_of_a_cohort_fit_its_table(cohort: Path, tmp_path: Path) -> None:
+    _synthesize(tmp_path, SETTINGS.model_copy(update={"masks": True}))
+    assert {name: value for name, value in _hashes(tmp_path).items() if name.endswith(".dcm")} == {
+        name: value for name, value in _hashes(cohort).items() if name.endswith(".dcm")
+    }
+    for picture in pl.read_parquet(tmp_path / "truth_pictures.parquet").iter_rows(named=True):
+        with Image.open(tmp_path / "truth_masks" / f"{picture['image_id']}.png") as image:
+            assert image.mode == "1"
+            mask = np.asarray(image)
+        assert mask.shape == (picture["rows"], picture["columns"])
+        box = mask[picture["row_start"] : picture["row_stop"], picture["column_start"] : picture["column_stop"]]
+        assert box.sum() == mask.sum() > 0
+        assert box[[0, -1]].any(axis=1).all()
+        assert box[:, [0, -1]].any(axis=0).all()
+        assert mask[:, 0 if picture["wall"] == "left" else -1].any()
+
+
+def test_a_picture_with_an_implant_says_so(tmp_path: Path) -> None:
+    _synthesize(tmp_path, SETTINGS.model_copy(update={"artefacts": 1.0, "patients": 8}))
+    pictures = pl.read_parquet(tmp_path / "truth_pictures.parquet").filter(pl.col("subset") == "train")
+    table = pl.read_csv(tmp_path / "train.csv", schema_overrides={"image_id": pl.String, "patient_id": pl.String})
+    with_implant = pictures.filter(pl.col("artefacts").list.contains("implant"))["image_id"].to_list()
+    assert len(with_implant) > 0
+    assert table.filter(pl.col("implant") == 1)["image_id"].to_list() == with_implant
+    for patient_id, image_id in table.select("patient_id", "image_id").iter_rows():
+        header = pydicom.dcmread(tmp_path / "train_images" / patient_id / f"{image_id}.dcm", stop_before_pixels=True)
+        assert (header.BreastImplantPresent == "YES") == (image_id in with_implant)
 
 
 def test_no_two_pictures_of_a_cohort_are_alike(tmp_path: Path) -> None:
@@ -141,6 +197,8 @@ def test_a_cohort_whose_settings_cannot_be_read_is_refused(tmp_path: Path) -> No
         ("scale", 1.5),
         ("seed", -1),
         ("conspicuity", 0),
+        ("artefacts", -0.1),
+        ("artefacts", 1.1),
     ],
 )
 def test_a_value_out_of_range_is_refused(name: str, value: float) -> None:
