@@ -99,7 +99,7 @@ def shrink_for_search(picture: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _is_wall_left(brightness: NDArray[np.float32], region: BreastRegion) -> bool:
-    """Where the region is taller; without ground or region, the brighter end: the breast is thicker there, or there is muscle."""
+    """Where the region is taller; without ground or region, the brighter end, of muscle and thick tissue."""
     if region.doubt not in (Doubt.NO_GROUND, Doubt.NOTHING):
         return is_taller_left(region.mask)
     end = max(1, brightness.shape[1] // 8)

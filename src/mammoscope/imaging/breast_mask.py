@@ -18,6 +18,7 @@ _SEED_SHARE = 3 / 320  # how far from a border its grey value is read, beyond de
 
 _RIM_SHARE = 6 / 320  # dead rows and columns of the detector do not set the scale
 _TAIL_PERCENTILES = (0.5, 99.5)  # nor do markers, clips and hot pixels
+_LEAST_RANGE = 0.05  # of the whole; below it the percentiles lie within the ground, beside a little tissue
 _STEP = 20  # of 255 on the square-root scale: 0.6 % of the range above a black ground, under any skin line
 _NOISE_WIDTHS = 6  # median absolute deviations; 6 of them are 4 standard deviations of Gaussian noise
 _FLAT_NOISE = 0.002  # of the range; a ground that varies more is looked at for a slope
@@ -29,6 +30,8 @@ _BORDER_DEPTH_SHARE = 0.15  # of the picture; shutters reach up to 25 mm into 17
 _BORDER_TOLERANCE = 8  # of 255; how even a frame or a shutter is
 _STEEPEST_BORDER = 0.06  # 3.5 degrees; scans and shutters are askew by up to 2, a pectoral muscle by 10 and more
 _STRAIGHT_SHARE = 0.7  # of a border's length; the rest may be corners, labels, tissue of the same grey
+
+_HALF_TISSUE = 0.7  # the square root of a half: a pixel of the skin line of which half is air
 
 _RAGGED = 1.25  # outline to convex outline; 1.02 to 1.20 in 99 % of 2,967 real pictures
 
@@ -85,7 +88,7 @@ def find_region(brightness: NDArray[np.float32]) -> BreastRegion:
     if ground.linear_noise > _LARGEST_NOISE:
         return BreastRegion(field > 0, Doubt.NO_GROUND)
     region = _enclose((grey > ground.threshold).astype(np.uint8) & field, field)
-    return BreastRegion(region > 0, _doubt(region))
+    return BreastRegion((region > 0) & ~_find_fringe(region, grey, ground), _doubt(region))
 
 
 def is_taller_left(mask: Mask) -> bool:
@@ -104,16 +107,23 @@ def _lift(brightness: NDArray[np.float32]) -> _Grey | None:
 
     The square root lifts the thin tissue along the skin line off the ground.
     """
-    rim = round(_RIM_SHARE * len(brightness))
-    inside = brightness[rim : len(brightness) - rim : 3, rim : brightness.shape[1] - rim : 3]
-    low, high = np.percentile(inside if inside.size else brightness, _TAIL_PERCENTILES)
-    if high <= low:
-        low, high = brightness.min(), brightness.max()
+    low, high = _measure_range(brightness)
     if high <= low:
         return None
     lifted = (brightness - np.float32(low)) * np.float32(255**2 / (high - low))
     np.sqrt(np.maximum(lifted, 0, out=lifted), out=lifted)
     return _as_grey(cv2.medianBlur(cv2.convertScaleAbs(lifted), 3))
+
+
+def _measure_range(brightness: NDArray[np.float32]) -> tuple[float, float]:
+    """The ends of the scale, without extremes; with them where next to nothing stands out from the ground."""
+    rim = round(_RIM_SHARE * len(brightness))
+    inside = brightness[rim : len(brightness) - rim, rim : brightness.shape[1] - rim]
+    if not inside.size or inside.min() == inside.max():
+        return float(brightness.min()), float(brightness.max())
+    low, high = (float(end) for end in np.percentile(inside[::3, ::3], _TAIL_PERCENTILES))
+    most = float(inside.max())
+    return low, most if high - low < _LEAST_RANGE * (most - low) else high
 
 
 def _find_field(grey: _Grey) -> _Grey:
@@ -228,6 +238,14 @@ def _seal_wall(region: _Grey) -> _Grey:
     region[rows[0] : rows[-1] + 1, wall] = 1
     outline = _largest_outline(region)
     return region if outline is None else _fill(outline, region.shape)
+
+
+def _find_fringe(region: _Grey, grey: _Grey, ground: _Ground) -> Mask:
+    """The outermost pixels of the region that are more ground than tissue, by the brightest of their neighbours."""
+    square = np.ones((3, 3), dtype=np.uint8)
+    inner = cv2.erode(region, square, borderType=cv2.BORDER_CONSTANT, borderValue=1)
+    tissue = cv2.dilate(grey, square)
+    return np.asarray((inner == 0) & (grey < ground.level + _HALF_TISSUE * (tissue - ground.level)), dtype=np.bool_)
 
 
 def _doubt(region: _Grey) -> Doubt | None:
