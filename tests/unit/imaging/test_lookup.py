@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 from pydicom import uid
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 
+from mammoscope.imaging.elements import ElementReader
 from mammoscope.imaging.header import Header, read_header
-from mammoscope.imaging.lookup import LookupTable, unpack_entries
+from mammoscope.imaging.lookup import LookupTable, read_luts, unpack_entries
 
 MakeDicom = Callable[..., bytes]
 
@@ -179,10 +180,13 @@ def test_entries_beyond_their_bits_widen_the_table(make_dicom: MakeDicom, larges
 
 
 @pytest.mark.parametrize("first", [float("inf"), float("nan")])
-def test_a_descriptor_that_is_no_number_costs_its_table_alone(make_dicom: MakeDicom, first: float) -> None:
-    lut = Dataset()
+def test_a_descriptor_that_is_no_number_costs_its_table_alone(first: float) -> None:
+    dataset, lut = Dataset(), Dataset()
     lut.add_new("LUTDescriptor", "FD", [2.0, first, 8.0])
     lut.add_new("LUTData", "OW", _words(1, 2))
-    header = read_header(make_dicom(VOILUTSequence=[lut]), name="1")
-    assert header.voi_luts == ()
-    assert [warning.code for warning in header.warnings] == ["unreadable_lut"]
+    dataset.VOILUTSequence = [lut]
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    element = ElementReader(dataset, "1")
+    assert read_luts(element, "VOILUTSequence", is_signed=False) == ()
+    assert [warning.code for warning in element.warnings] == ["unreadable_lut"]
