@@ -7,13 +7,14 @@ UV_VERSION := 0.13.9
 INSTALLED := $(VENV)/.installed
 DEMO ?= demo
 
-.PHONY: help setup demo test check fix bench lock clean
+.PHONY: help setup demo test check fix fuzz bench lock clean
 
 help:
 	@echo "make demo   the main job on a synthetic cohort, into $(DEMO)/ (about 5 minutes on 2 cores)"
 	@echo "make test   lint, types and the whole suite"
 	@echo "make check  lint and types"
 	@echo "make fix    format, and mend what the linter can"
+	@echo "make fuzz   20,000 broken files, none of which may crash, hang or end in an unforeseen error"
 	@echo "make bench  the benchmarks, into benchmarks/results/"
 	@echo "make lock   pin the dependencies anew in requirements.lock"
 	@echo "make clean  remove the demo and the caches; the environment stays"
@@ -45,6 +46,9 @@ fix: $(INSTALLED)
 
 test: check
 	$(BIN)/pytest -n 2
+
+fuzz: $(INSTALLED)
+	$(BIN)/python tests/fuzz/fuzz_imaging.py --cases 20000 --out benchmarks/results/fuzz.json
 
 bench: $(INSTALLED)
 	@for suite in $(filter-out benchmarks/reporting.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$suite || exit 1; done
