@@ -11,11 +11,11 @@ from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.filewriter import dcmwrite
-from pydicom.pixels import compress
+from pydicom.pixels.utils import compress
 
 Pixels = NDArray[np.uint16]
 
-_ENCODE: dict[str, Callable[[Pixels], bytes]] = {
+_ENCODE: dict[str, Callable[[Pixels], bytes | bytearray]] = {
     uid.JPEGBaseline8Bit: lambda pixels: imagecodecs.jpeg_encode((pixels >> 4).astype(np.uint8)),
     uid.JPEGExtended12Bit: lambda pixels: imagecodecs.jpeg_encode(pixels, bitspersample=12),
     uid.JPEGLossless: lambda pixels: imagecodecs.jpeg_encode(pixels, lossless=True, predictor=6, bitspersample=12),
@@ -38,7 +38,7 @@ _UNCOMPRESSED = (
 def make_corpus() -> list[bytes]:
     """The files, the same ones every time."""
     pixels = _draw_breast()
-    encoded = [_write(pixels, syntax, encode(pixels)) for syntax, encode in _ENCODE.items()]
+    encoded = [_write(pixels, syntax, bytes(encode(pixels))) for syntax, encode in _ENCODE.items()]
     return [
         *encoded,
         _write_rle(pixels),

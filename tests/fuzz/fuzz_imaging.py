@@ -22,12 +22,13 @@ from mutations import mutate
 from mammoscope.errors import ImageRefusedError
 from mammoscope.files import write_json
 from mammoscope.imaging.contradictions import find_warnings
+from mammoscope.imaging.display import WindowPolicy
 from mammoscope.imaging.header import read_header
 from mammoscope.imaging.inspection import list_header
 from mammoscope.imaging.prepare import PrepareSettings, prepare_image
 
 LONGEST_S = 20.0  # a file takes milliseconds; this is a thousand times as long
-WINDOWS = ("minmax", "percentile", "dicom")
+WINDOWS: tuple[WindowPolicy, ...] = ("minmax", "percentile", "dicom")
 
 _files = cache(make_corpus)
 
