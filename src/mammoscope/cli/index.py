@@ -32,9 +32,10 @@ def index_rsna(
     import polars as pl
 
     from mammoscope.cohort.manifest import manifest_hash, write_manifest
+    from mammoscope.cohort.sources.indexing import Handling
     from mammoscope.cohort.sources.rsna import read_rsna
 
-    found = read_rsna(table, images, allow_missing=allow_missing)
+    found = read_rsna(table, images, handling=Handling(allow_missing=allow_missing))
     path = write_manifest(found.manifest, cohort)
     breasts = found.manifest.unique(["exam_id", "laterality"])
     facts = {

@@ -217,7 +217,13 @@ def _path_problems(rows: pl.DataFrame) -> list[Problem]:
 
 
 def _identity_problems(rows: pl.DataFrame) -> Iterator[Problem]:
+    of_several = _repeated(rows, ["image_id"], pl.col("patient_id").n_unique())
+    for found in of_several:
+        sentence = f"image_id: one image of several patients in {name_rows(found)}, expected each once"
+        yield Problem(sentence, tuple(found), "mixed_patients")
     for found in _repeated(rows, ["image_id"], pl.len()):
+        if found in of_several:
+            continue
         yield Problem(f"image_id: one image in {name_rows(found)}, expected each once", tuple(found), "duplicate")
     for found in _repeated(rows, ["exam_id"], pl.col("patient_id").n_unique()):
         sentence = f"exam_id: one exam of several patients in {name_rows(found)}, expected one patient"

@@ -3,7 +3,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from mammoscope.cohort.sources.csv_table import read_csv_table
+from mammoscope.cohort.sources.csv_table import read_csv_table, read_table, require_columns
 from mammoscope.errors import TableError
 
 EXPECTED = pl.DataFrame({"a": ["1", None], "b": ["x", "ü, y"]})
@@ -60,3 +60,40 @@ def test_a_folder_is_no_table(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"t\.csv: no such file, expected a CSV table; check the path"):
         read_csv_table(tmp_path / "t.csv")
+
+
+def test_other_separators_are_read_when_they_are_named(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a;b\n1;x,y\n")
+    assert read_csv_table(tmp_path / "t.csv", separator=";").rows() == [("1", "x,y")]
+    (tmp_path / "t.csv").write_text("a,b\n1,x\n")
+    with pytest.raises(TableError, match="header: separated by commas, expected semicolons"):
+        read_csv_table(tmp_path / "t.csv", separator=";")
+
+
+def test_a_parquet_table_is_text_too(tmp_path: Path) -> None:
+    pl.DataFrame({"a": [1, None], "b": [" x ", ""], "c": [61.5, None], "d": [True, None]}).write_parquet(
+        tmp_path / "t.parquet"
+    )
+    assert read_table(tmp_path / "t.parquet").rows() == [("1", "x", "61.5", "true"), (None, None, None, None)]
+
+
+def test_a_parquet_table_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match="no such file, expected a Parquet table"):
+        read_table(tmp_path / "t.parquet")
+    (tmp_path / "t.parquet").write_bytes(b"a,b")
+    with pytest.raises(TableError, match="cannot be read as Parquet"):
+        read_table(tmp_path / "t.parquet")
+    pl.DataFrame({"a": [{"b": 1}]}).write_parquet(tmp_path / "t.parquet")
+    with pytest.raises(TableError, match="found lists or bytes in a, expected texts and numbers; flatten them"):
+        read_table(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("name", ["t.xls", "t.XLSX"])
+def test_an_excel_workbook_wants_to_be_exported(tmp_path: Path, name: str) -> None:
+    with pytest.raises(TableError, match=r"found an Excel workbook, expected CSV; open it and save its sheet as CSV"):
+        read_table(tmp_path / name)
+
+
+def test_missing_columns_are_named_with_those_found(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match=r"t\.csv: columns missing: b, d; found a, c; give another"):
+        require_columns(pl.DataFrame({"a": [], "c": []}), "abcd", where=tmp_path / "t.csv", advice="give another")

@@ -1,8 +1,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from mammoscope.cohort.manifest import Problem
+from mammoscope.cohort.sources import rsna
+from mammoscope.cohort.sources.indexing import Handling, PublishedCounts
 from mammoscope.cohort.sources.rsna import find_images, read_rsna, read_rsna_table
 from mammoscope.errors import TableError, UserInputError
 
@@ -52,7 +56,7 @@ def test_a_synthetic_cohort_is_known_by_its_settings(write_table: WriteTable) ->
 
 
 def test_the_table_becomes_a_manifest(write_table: WriteTable) -> None:
-    manifest = read_rsna(write_table(*ROWS), None, allow_missing=False).manifest
+    manifest = read_rsna(write_table(*ROWS), None, handling=Handling()).manifest
     assert manifest.row(2, named=True) == {
         "image_id": "103",
         "patient_id": "11",
@@ -114,7 +118,8 @@ def test_all_missing_columns_are_named_and_those_that_were_found(write_table: Wr
         (4, "BIRADS", "1e30", r"row 4, BIRADS: found '1e30', expected a whole number"),
         (4, "BIRADS", "9", "row 4, birads: found 9, expected 0 to 6"),
         (1, "density", "E", "row 1, density: found 'E', expected one of A, B, C, D"),
-        (4, "image_id", "101", "image_id: one image in rows 1, 4, expected each once"),
+        (4, "image_id", "101", "image_id: one image of several patients in rows 1, 4, expected each once"),
+        (2, "image_id", "101", "image_id: one image in rows 1, 2, expected each once"),
         (1, "cancer", "0", "cancer: one breast with different outcomes in rows 1, 2"),
     ],
 )
@@ -144,7 +149,7 @@ def test_a_table_without_rows_is_refused(write_table: WriteTable) -> None:
 
 
 def test_dicom_and_png_files_are_found(write_table: WriteTable, images: Path) -> None:
-    cohort = read_rsna(write_table(*ROWS), images, allow_missing=False)
+    cohort = read_rsna(write_table(*ROWS), images, handling=Handling())
     found = [Path(path).relative_to(images.resolve()).as_posix() for path in cohort.manifest["path"]]
     assert found == ["11/101.dcm", "11/102.png", "11/103.DCM", "12/104.dcm"]
     assert cohort.missing_image_ids == ()
@@ -156,8 +161,8 @@ def test_missing_images_are_counted_and_named(write_table: WriteTable, images: P
     table = write_table(*ROWS)
     sentence = r"2 images of the table are missing \(102, 104\), 2 were found; .* --allow-missing"
     with pytest.raises(UserInputError, match=sentence):
-        read_rsna(table, images, allow_missing=False)
-    cohort = read_rsna(table, images, allow_missing=True)
+        read_rsna(table, images, handling=Handling())
+    cohort = read_rsna(table, images, handling=Handling(allow_missing=True))
     assert cohort.missing_image_ids == ("102", "104")
     assert cohort.manifest["image_id"].to_list() == ["101", "103"]
 
@@ -165,7 +170,7 @@ def test_missing_images_are_counted_and_named(write_table: WriteTable, images: P
 def test_of_many_missing_images_five_are_named(write_table: WriteTable, images: Path) -> None:
     rows = [f"1,11,{number},L,CC,,,,,,,,," for number in range(200, 206)]
     with pytest.raises(UserInputError, match=r"6 images .* \(200, 201, 202, 203, 204, …\), 1 were found"):
-        read_rsna(write_table("1,11,101,L,MLO,,,,,,,,,", *rows), images, allow_missing=False)
+        read_rsna(write_table("1,11,101,L,MLO,,,,,,,,,", *rows), images, handling=Handling())
 
 
 @pytest.mark.parametrize("allow_missing", [False, True])
@@ -174,7 +179,7 @@ def test_a_folder_with_none_of_the_images_is_refused(
 ) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserInputError, match="empty: found none of the table's 4 images, expected <patient_id>/"):
-        read_rsna(write_table(*ROWS), tmp_path / "empty", allow_missing=allow_missing)
+        read_rsna(write_table(*ROWS), tmp_path / "empty", handling=Handling(allow_missing=allow_missing))
 
 
 def test_a_folder_that_is_not_there_is_refused(write_table: WriteTable, tmp_path: Path) -> None:
@@ -188,4 +193,92 @@ def test_two_files_for_one_image_are_refused(write_table: WriteTable, images: Pa
     with pytest.raises(
         UserInputError, match=r"found 101\.dcm and 101\.png, expected one file for an image; remove one"
     ):
-        read_rsna(write_table(*ROWS), images, allow_missing=False)
+        read_rsna(write_table(*ROWS), images, handling=Handling())
+
+
+def test_forty_bad_rows_are_forty_lines(write_table: WriteTable) -> None:
+    rows = [f"2,{row},{row},L,CC,old,0,0,0,,0,B,29,False" for row in range(1, 41)]
+    with pytest.raises(TableError) as caught:
+        read_rsna_table(write_table(*rows), with_outcomes=True)
+    first, *lines = str(caught.value).splitlines()
+    assert first.endswith("40 problems")
+    assert [line.strip() for line in lines] == [
+        f"row {row}, age: found 'old', expected a number" for row in range(1, 41)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "text", "left", "code"),
+    [
+        (3, "age", "old", ["101", "102", "104"], "bad_value"),
+        (1, "age", "old", ["103", "104"], "bad_value"),
+        (1, "cancer", "0", ["103", "104"], "outcome_conflict"),
+        (1, "laterality", "B", ["104"], "bad_value"),
+        (1, "laterality", "", ["104"], "bad_value"),
+        (2, "image_id", "101", ["103", "104"], "duplicate"),
+        (4, "density", "E", ["101", "102", "103"], "bad_value"),
+    ],
+)
+def test_a_bad_breast_is_left_out_whole_when_that_is_set(  # noqa: PLR0913, PLR0917  # a table of cases
+    write_table: WriteTable, row: int, column: str, text: str, left: list[str], code: str
+) -> None:
+    cohort = read_rsna(write_table(*change(row, column, text)), None, handling=Handling(on_conflict="exclude"))
+    assert cohort.manifest["image_id"].to_list() == left
+    assert set(cohort.rejected["code"]) == {code}
+    remaining = {"101", "102", "103", "104"} - set(left) - ({"102"} if column == "image_id" else set())
+    assert set(cohort.rejected["image_id"]) == remaining
+    assert cohort.rejected["sentence"][0].count("expected") == 1
+
+
+def test_an_image_of_two_patients_takes_both_exams_with_it(write_table: WriteTable) -> None:
+    rows = [*change(4, "image_id", "101"), "1,13,105,R,MLO,,0,0,0,1,1,,49,False"]
+    cohort = read_rsna(write_table(*rows), None, handling=Handling(on_conflict="exclude"))
+    assert cohort.manifest["image_id"].to_list() == ["105"]
+    assert set(cohort.rejected["code"]) == {"mixed_patients"}
+
+
+def test_nothing_left_is_an_error(write_table: WriteTable) -> None:
+    with pytest.raises(
+        TableError, match="found a problem in every breast, expected one without; row 1, age: found 'x'"
+    ):
+        read_rsna(write_table(*change(1, "age", "x")[:1]), None, handling=Handling(on_conflict="exclude"))
+
+
+def test_a_side_that_the_file_contradicts_is_named(write_table: WriteTable, images: Path) -> None:
+    def check(rows: pl.DataFrame) -> list[Problem]:
+        assert rows["path"].null_count() == 0
+        return [Problem("row 3, laterality: found 'R', but the file says L", (3,), "side_conflict")]
+
+    table = write_table(*ROWS)
+    with pytest.raises(TableError, match="1 problem\n  row 3, laterality: found 'R', but the file says L"):
+        read_rsna(table, images, handling=Handling(check_sides=check))
+    cohort = read_rsna(table, images, handling=Handling(check_sides=check, on_conflict="exclude"))
+    assert cohort.manifest["image_id"].to_list() == ["101", "102", "104"]
+    assert cohort.rejected["path"].to_list() == [str(images / "11" / "103.DCM")]
+    assert cohort.rejected["code"].to_list() == ["side_conflict"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "sentences"),
+    [
+        (PublishedCounts(4, 2, 2), ()),
+        (PublishedCounts(4), ()),
+        (
+            PublishedCounts(4, 3, 1),
+            ("rsna: found 2 patients, 2 images of cases, published are 3 patients, 1 images of",),
+        ),
+        (PublishedCounts(5), ()),
+        (PublishedCounts(3), ("rsna: found 4 images, published are 3 images; check that the download is complete",)),
+    ],
+    ids=["as published", "only images are known", "others", "a part", "more"],
+)
+def test_what_looks_complete_is_held_against_the_published_counts(
+    write_table: WriteTable, monkeypatch: pytest.MonkeyPatch, counts: PublishedCounts, sentences: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(rsna, "PUBLISHED", counts)
+    table = write_table(*ROWS)
+    warnings = read_rsna(table, None, handling=Handling()).warnings
+    assert len(warnings) == len(sentences)
+    assert all(ours.startswith(theirs) for ours, theirs in zip(warnings, sentences, strict=True))
+    (table.parent / "synthesize.toml").write_text("patients = 2")
+    assert read_rsna(table, None, handling=Handling()).warnings == ()

@@ -1,4 +1,4 @@
-"""Published CSV tables as text, read strictly: what a lenient reader would fill, cut or rename is a problem here."""
+"""Published tables as text, read strictly: what a lenient reader would fill, cut or rename is a problem here."""
 
 import csv
 from collections import Counter
@@ -10,24 +10,49 @@ import polars as pl
 from mammoscope.cohort.manifest import raise_problems
 from mammoscope.errors import TableError
 
-_OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_EXCEL_SUFFIXES = {".xls", ".xlsx"}
 
 
-def read_csv_table(path: Path) -> pl.DataFrame:
+def read_table(path: Path, *, separator: str = ",") -> pl.DataFrame:
+    """The columns of a CSV or Parquet file as text, stripped; null where nothing stands.
+
+    Raises:
+        TableError: what cannot be read as such, and Excel workbooks, which need a reader that is not installed.
+    """
+    if path.suffix.lower() in _EXCEL_SUFFIXES:
+        raise TableError(
+            f"{path}: found an Excel workbook, expected CSV; open it and save its sheet as CSV (UTF-8), then name that"
+        )
+    if path.suffix.lower() != ".parquet":
+        return read_csv_table(path, separator=separator)
+    _check_file(path, "a Parquet table")
+    try:
+        table = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise TableError(f"{path}: cannot be read as Parquet ({error}); write the table anew") from error
+    nested = [name for name, dtype in table.schema.items() if dtype.is_nested() or dtype == pl.Binary]
+    if nested:
+        raise TableError(
+            f"{path}: found lists or bytes in {', '.join(nested)}, expected texts and numbers; flatten them"
+        )
+    stripped = pl.all().str.strip_chars()
+    return table.cast(pl.String).select(pl.when(stripped != "").then(stripped))
+
+
+def read_csv_table(path: Path, *, separator: str = ",") -> pl.DataFrame:
     """The columns of a CSV file as text, stripped; null where nothing stands. Lines without any character are skipped.
 
-    UTF-8 with or without byte order mark, commas, line ends of any system.
+    UTF-8 with or without byte order mark, line ends of any system.
 
     Raises:
         TableError: no such file, not UTF-8 text, no header or one that names a column twice, rows that are longer or
             shorter than the header.
     """
-    if not path.is_file():
-        found = "found a folder" if path.is_dir() else "no such file"
-        raise TableError(f"{path}: {found}, expected a CSV table; check the path")
+    _check_file(path, "a CSV table")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = [line for line in csv.reader(file, strict=True) if line]
+            lines = [line for line in csv.reader(file, strict=True, delimiter=separator) if line]
     except UnicodeDecodeError as error:
         raise TableError(f"{path}: not UTF-8 text (byte {error.start}), expected a CSV table") from error
     except csv.Error as error:
@@ -35,7 +60,7 @@ def read_csv_table(path: Path) -> pl.DataFrame:
     if not lines:
         raise TableError(f"{path}: empty, expected a CSV table with the names of its columns first")
     names, *rows = [[text.strip() for text in line] for line in lines]
-    raise_problems([*_name_problems(names), *_length_problems(rows, len(names))], where=str(path))
+    raise_problems([*_name_problems(names, separator), *_length_problems(rows, len(names))], where=str(path))
     columns = zip(*rows, strict=True) if rows else [()] * len(names)
     return pl.DataFrame(
         {name: [text or None for text in column] for name, column in zip(names, columns, strict=True)},
@@ -43,11 +68,28 @@ def read_csv_table(path: Path) -> pl.DataFrame:
     )
 
 
-def _name_problems(names: list[str]) -> Iterator[str]:
+def require_columns(table: pl.DataFrame, required: Iterable[str], *, where: Path, advice: str) -> None:
+    """Refuse a table without the columns that are needed.
+
+    Raises:
+        TableError: with the names of the missing and of the found ones.
+    """
+    missing = ", ".join(name for name in required if name not in table)
+    if missing:
+        raise TableError(f"{where}: columns missing: {missing}; found {', '.join(table.columns)}; {advice}")
+
+
+def _check_file(path: Path, expected: str) -> None:
+    if not path.is_file():
+        found = "found a folder" if path.is_dir() else "no such file"
+        raise TableError(f"{path}: {found}, expected {expected}; check the path")
+
+
+def _name_problems(names: list[str], separator: str) -> Iterator[str]:
     if len(names) == 1:
-        for separator, word in _OTHER_SEPARATORS.items():
-            if separator in names[0]:
-                yield f"header: separated by {word}, expected commas"
+        for other, word in _SEPARATORS.items():
+            if other != separator and other in names[0]:
+                yield f"header: separated by {word}, expected {_SEPARATORS.get(separator, repr(separator))}"
     for name, count in Counter(names).items():
         if not name:
             yield f"header: found {count} columns without a name, expected a name for each"

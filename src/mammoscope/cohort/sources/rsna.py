@@ -3,44 +3,52 @@
 Images lie at `<patient_id>/<image_id>.dcm` (or `.png`). The label belongs to the breast; every patient has one exam.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from mammoscope.anatomy import parse_laterality, parse_view
-from mammoscope.cohort.manifest import SCHEMA, find_problems, raise_problems
-from mammoscope.cohort.sources.csv_table import read_csv_table
-from mammoscope.errors import TableError, UserInputError
+from mammoscope.cohort.sources.columns import ColumnReader, fill_schema, spell_sides, spell_views
+from mammoscope.cohort.sources.csv_table import read_csv_table, require_columns
+from mammoscope.cohort.sources.indexing import (
+    Handling,
+    IndexedCohort,
+    PublishedCounts,
+    check_folder,
+    compare_with_published,
+    drop_missing,
+    settle,
+)
+from mammoscope.errors import UserInputError
 
 SOURCE, SYNTHETIC_SOURCE = "rsna", "phantom"
 SYNTHETIC_MARK = "synthesize.toml"  # stands beside the tables of a synthetic cohort
+PUBLISHED = PublishedCounts(images=54_706, patients=11_913, images_of_cases=1_158)  # of train.csv
 _IDENTITY = ("patient_id", "image_id", "laterality", "view", "age", "implant", "site_id", "machine_id")
 _OUTCOME = ("cancer", "biopsy", "invasive", "BIRADS", "density", "difficult_negative_case")
 _IMAGE_SUFFIXES = {".dcm", ".png"}
-_NAMED_AT_MOST = 5
+_LAYOUT = "<patient_id>/<image_id>.dcm or .png"
+_STRICT = Handling()
 
 
-@dataclass(frozen=True, slots=True)
-class RsnaCohort:
-    """A manifest, and the image ids of the table whose files were not found (left out of the manifest)."""
-
-    manifest: pl.DataFrame
-    missing_image_ids: tuple[str, ...]
-
-
-def read_rsna(table: Path, images: Path | None, *, allow_missing: bool) -> RsnaCohort:
-    """The manifest of the competition's table and files; without `images`, a table-only cohort without paths.
+def read_rsna(table: Path, images: Path | None, *, handling: Handling) -> IndexedCohort:
+    """The cohort of the competition's table and files; without `images`, a table-only cohort without paths.
 
     Raises:
         TableError: a missing column, a bad value, a duplicate image; all problems in one message.
-        UserInputError: the folder holds none of the images, or lacks some and `allow_missing` is false.
+        UserInputError: the folder holds none of the images, or lacks some and that is not allowed.
     """
-    manifest = read_rsna_table(table, with_outcomes=True)
-    if images is None:
-        return RsnaCohort(manifest, ())
-    return find_images(manifest, images, allow_missing=allow_missing)
+    rows, rejected = _read_table(table, images, with_outcomes=True, handling=handling)
+    found = IndexedCohort(manifest=rows)
+    if images is not None:
+        found = drop_missing(rows, images=images, expected=_LAYOUT, allow_missing=handling.allow_missing)
+    is_published = rows["source"][0] == SOURCE
+    warnings = compare_with_published(rows, PUBLISHED, name="rsna") if is_published else ()
+    return IndexedCohort(
+        manifest=found.manifest,
+        rejected=rejected,
+        missing_image_ids=found.missing_image_ids,
+        warnings=warnings,
+    )
 
 
 def read_rsna_table(table: Path, *, with_outcomes: bool) -> pl.DataFrame:
@@ -49,40 +57,42 @@ def read_rsna_table(table: Path, *, with_outcomes: bool) -> pl.DataFrame:
     Raises:
         TableError: the file cannot be read, lacks a column, or holds a bad value.
     """
-    required = (*_IDENTITY, *_OUTCOME) if with_outcomes else _IDENTITY
-    raw = read_csv_table(table)
-    missing = ", ".join(name for name in required if name not in raw)
-    if missing:
-        raise TableError(
-            f"{table}: columns missing: {missing}; found {', '.join(raw.columns)}; give the competition's own table"
-        )
-    source = SYNTHETIC_SOURCE if (table.parent / SYNTHETIC_MARK).is_file() else SOURCE
-    manifest, problems = _to_manifest(raw, source)
-    raise_problems([*problems, *find_problems(manifest)], where=str(table))
-    return manifest
+    return _read_table(table, None, with_outcomes=with_outcomes, handling=_STRICT)[0]
 
 
-def find_images(manifest: pl.DataFrame, images: Path, *, allow_missing: bool) -> RsnaCohort:
+def find_images(manifest: pl.DataFrame, images: Path, *, allow_missing: bool) -> IndexedCohort:
     """The manifest with the path of every image, `images/<patient_id>/<image_id>.dcm` or `.png`.
 
     Raises:
         UserInputError: the folder holds none of the images, or lacks some and `allow_missing` is false, or holds two
             files for one image.
     """
-    if not images.is_dir():
-        raise UserInputError(f"{images}: no such folder, expected <patient_id>/<image_id>.dcm or .png below it")
+    located = _locate(manifest, images)
+    return drop_missing(located, images=images, expected=_LAYOUT, allow_missing=allow_missing)
+
+
+def _read_table(
+    table: Path, images: Path | None, *, with_outcomes: bool, handling: Handling
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    required = (*_IDENTITY, *_OUTCOME) if with_outcomes else _IDENTITY
+    raw = read_csv_table(table)
+    require_columns(raw, required, where=table, advice="give the competition's own table")
+    source = SYNTHETIC_SOURCE if (table.parent / SYNTHETIC_MARK).is_file() else SOURCE
+    reader = ColumnReader(raw.with_columns(pl.lit(None, pl.String).alias(name) for name in _OUTCOME if name not in raw))
+    rows = _to_rows(reader, source)
+    located = rows if images is None else _locate(rows, images)
+    return settle(located, reader.problems, where=str(table), handling=handling)
+
+
+def _locate(rows: pl.DataFrame, images: Path) -> pl.DataFrame:
+    check_folder(images, expected=_LAYOUT)
     path_by_image = _index_files(images.resolve())
-    keys = zip(manifest["patient_id"], manifest["image_id"], strict=True)
-    paths = pl.Series("path", [path_by_image.get(key) for key in keys], dtype=pl.String)
-    located = manifest.with_columns(paths)
-    found = located.filter(pl.col("path").is_not_null())
-    missing = tuple(located.filter(pl.col("path").is_null())["image_id"])
-    _check_found(images, n_found=found.height, missing=missing, allow_missing=allow_missing)
-    return RsnaCohort(found, missing)
+    keys = zip(rows["patient_id"], rows["image_id"], strict=True)
+    return rows.with_columns(pl.Series("path", [path_by_image.get(key) for key in keys], dtype=pl.String))
 
 
-def _index_files(images: Path) -> dict[tuple[str, str], str]:
-    path_by_image: dict[tuple[str, str], str] = {}
+def _index_files(images: Path) -> dict[tuple[str | None, str | None], str]:
+    path_by_image: dict[tuple[str | None, str | None], str] = {}
     for path in sorted(images.glob("*/*")):
         key = (path.parent.name, path.stem)
         if path.suffix.lower() not in _IMAGE_SUFFIXES:
@@ -94,80 +104,25 @@ def _index_files(images: Path) -> dict[tuple[str, str], str]:
     return path_by_image
 
 
-def _check_found(images: Path, *, n_found: int, missing: tuple[str, ...], allow_missing: bool) -> None:
-    if n_found == 0:
-        raise UserInputError(
-            f"{images}: found none of the table's {len(missing)} images, "
-            "expected <patient_id>/<image_id>.dcm or .png below it"
-        )
-    if missing and not allow_missing:
-        named = ", ".join(missing[:_NAMED_AT_MOST]) + (", …" if len(missing) > _NAMED_AT_MOST else "")
-        raise UserInputError(
-            f"{images}: {len(missing)} images of the table are missing ({named}), {n_found} were found; "
-            "add the files, or leave these rows out with --allow-missing"
-        )
-
-
-def _to_manifest(raw: pl.DataFrame, source: str) -> tuple[pl.DataFrame, list[str]]:
-    """The manifest, and a sentence for each value that cannot be taken; such a value is null in it."""
-    text = raw.with_columns(pl.lit(None, pl.String).alias(name) for name in _OUTCOME if name not in raw)
-    problems: list[str] = []
-    columns = {
+def _to_rows(reader: ColumnReader, source: str) -> pl.DataFrame:
+    """The rows of the table in the manifest's schema; a value that cannot be taken is null in it."""
+    text = reader.text
+    columns: dict[str, pl.Series | str] = {
         "image_id": text["image_id"],
         "patient_id": text["patient_id"],
         "exam_id": text["patient_id"],
-        "laterality": _parsed(text["laterality"], parse_laterality),
-        "view": _parsed(text["view"], parse_view),
-        "cancer": _flags(text["cancer"], problems),
-        "age_years": _numbers(text["age"], problems),
+        "laterality": spell_sides(text["laterality"]),
+        "view": spell_views(text["view"]),
+        "cancer": reader.flags("cancer"),
+        "age_years": reader.numbers("age"),
         "density": text["density"],
-        "birads": _whole_numbers(text["BIRADS"], problems),
-        "implant": _flags(text["implant"], problems),
-        "biopsy": _flags(text["biopsy"], problems),
-        "invasive": _flags(text["invasive"], problems),
-        "difficult_negative": _flags(text["difficult_negative_case"], problems),
+        "birads": reader.whole_numbers("BIRADS"),
+        "implant": reader.flags("implant"),
+        "biopsy": reader.flags("biopsy"),
+        "invasive": reader.flags("invasive"),
+        "difficult_negative": reader.flags("difficult_negative_case"),
         "site": text["site_id"],
         "machine": text["machine_id"],
-        "source": pl.Series([source] * raw.height, dtype=pl.String),
+        "source": source,
     }
-    nothing = {name: pl.Series([None] * raw.height, dtype=dtype) for name, dtype in SCHEMA.items()}
-    everything = nothing | columns
-    return pl.DataFrame({name: everything[name] for name in SCHEMA}), problems
-
-
-def _parsed(column: pl.Series, parse: Callable[[str], str]) -> pl.Series:
-    """The column in our spelling; what is unknown stays as it is and is found with the other problems."""
-    code_by_text: dict[str | None, str | None] = {}
-    for text in column.unique():
-        try:
-            code_by_text[text] = None if text is None else str(parse(text))
-        except UserInputError:
-            code_by_text[text] = text
-    return pl.Series([code_by_text[text] for text in column], dtype=pl.String)
-
-
-def _flags(column: pl.Series, problems: list[str]) -> pl.Series:
-    flag_by_text = {"0": False, "1": True, "False": False, "True": True}
-    problems += [
-        f"row {row}, {column.name}: found {text!r}, expected 0 or 1"
-        for row, text in enumerate(column, start=1)
-        if text is not None and text not in flag_by_text
-    ]
-    return pl.Series([flag_by_text.get(text) for text in column], dtype=pl.Boolean)
-
-
-def _numbers(column: pl.Series, problems: list[str]) -> pl.Series:
-    numbers = column.cast(pl.Float64, strict=False)
-    bad = column.is_not_null() & ~numbers.is_finite().fill_null(value=False)
-    problems += [f"row {row + 1}, {column.name}: found {column[row]!r}, expected a number" for row in bad.arg_true()]
-    return numbers.set(bad, None)
-
-
-def _whole_numbers(column: pl.Series, problems: list[str]) -> pl.Series:
-    numbers = _numbers(column, problems)
-    whole = numbers.cast(pl.Int64, strict=False)
-    bad = numbers.is_not_null() & (whole.cast(pl.Float64) != numbers).fill_null(value=True)
-    problems += [
-        f"row {row + 1}, {column.name}: found {column[row]!r}, expected a whole number" for row in bad.arg_true()
-    ]
-    return whole.set(bad, None)
+    return fill_schema(columns, text.height)

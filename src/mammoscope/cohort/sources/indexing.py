@@ -1,0 +1,199 @@
+"""What every source does with its rows: settle what is wrong, find the files, compare with the published counts."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+import polars as pl
+
+from mammoscope.cohort.manifest import ALLOWED_VALUES, Problem, locate_problems, manifest_path, raise_problems
+from mammoscope.errors import TableError, UserInputError
+from mammoscope.files import replacing
+
+OnConflict = Literal["refuse", "exclude"]
+
+REJECTED_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "image_id": pl.String(),
+    "path": pl.String(),
+    "code": pl.String(),
+    "sentence": pl.String(),
+}
+_SIDES: Final = ALLOWED_VALUES["laterality"]
+_NAMED_AT_MOST = 5
+_COMPLETE_SHARE = 0.9  # with so much of what is published, a difference is a loss and not a choice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handling:
+    """How bad input is met.
+
+    Attributes:
+        on_conflict: refuse the whole, or leave out the breasts that are concerned.
+        allow_missing: leave out rows whose image is not there.
+        check_sides: the problems of rows whose files say another side; None where headers are not read.
+    """
+
+    on_conflict: OnConflict = "refuse"
+    allow_missing: bool = False
+    check_sides: Callable[[pl.DataFrame], list[Problem]] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexedCohort:
+    """What came of the files of a source.
+
+    Attributes:
+        manifest: its rows.
+        rejected: image, path, code and sentence of what was left out for what is wrong with it.
+        missing_image_ids: images of the table without a file, left out.
+        warnings: sentences for the user.
+    """
+
+    manifest: pl.DataFrame
+    rejected: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=REJECTED_SCHEMA))
+    missing_image_ids: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedCounts:
+    """What the publishers of a data set say it holds; None where they do not."""
+
+    images: int
+    patients: int | None = None
+    images_of_cases: int | None = None
+
+
+def settle(
+    rows: pl.DataFrame,
+    problems: Sequence[Problem],
+    *,
+    where: str,
+    handling: Handling,
+    repeats_images: bool = False,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows that are left when all that is wrong is refused or excluded, and the rejected ones.
+
+    Args:
+        rows: in the manifest's schema, a row for each row of the table; a path may be null where a file is missing.
+        problems: those that were found while reading; those of the schema are found here.
+        where: the table, for sentences.
+        handling: whether to refuse or to exclude. Exclusion takes whole breasts: half of the views, or of the lesions,
+            would be judged on half of the evidence. It takes the exam where its sides or its patient are in question.
+        repeats_images: whether an image may stand in several rows, one for each lesion.
+
+    Raises:
+        TableError: something is wrong and is to be refused, or nothing is left.
+    """
+    found = [*problems, *locate_problems(rows.with_columns(path=pl.lit(None, pl.String)))]
+    found = [problem for problem in found if not (repeats_images and problem.code == "duplicate")]
+    found += handling.check_sides(rows) if handling.check_sides else []
+    is_refused = handling.on_conflict == "refuse"
+    raise_problems([problem.sentence for problem in found if is_refused or not problem.rows], where=where)
+    if not found:
+        return rows, pl.DataFrame(schema=REJECTED_SCHEMA)
+    kept, rejected = _exclude(rows, found)
+    if kept.is_empty():
+        raise TableError(f"{where}: found a problem in every breast, expected one without; {rejected['sentence'][0]}")
+    return kept, rejected
+
+
+def _exclude(rows: pl.DataFrame, problems: Sequence[Problem]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    numbered = rows.with_row_index("row", offset=1).with_columns(
+        (pl.col("exam_id") + "\n" + pl.col("laterality")).alias("breast")
+    )
+    reasons: dict[int, Problem] = {}
+    for problem in problems:
+        touched = numbered.filter(pl.col("row").is_in(list(problem.rows)))
+        is_of_exam = (
+            problem.code == "mixed_patients" or not touched["laterality"].is_in(_SIDES).fill_null(value=False).all()
+        )
+        key = "exam_id" if is_of_exam else "breast"
+        beside = numbered.filter(pl.col(key).is_in(touched[key].drop_nulls().to_list()))
+        for row in (*problem.rows, *beside["row"]):
+            reasons.setdefault(row, problem)
+    rejected = [
+        {"image_id": image_id, "path": path, "code": reasons[row].code, "sentence": reasons[row].sentence}
+        for row, image_id, path in numbered.select("row", "image_id", "path").iter_rows()
+        if row in reasons
+    ]
+    kept = numbered.filter(~pl.col("row").is_in(list(reasons))).drop("row", "breast")
+    return kept, pl.DataFrame(rejected, schema=REJECTED_SCHEMA).unique(["image_id", "path"], maintain_order=True)
+
+
+def with_paths(rows: pl.DataFrame, path_by_image: Mapping[str, str]) -> pl.DataFrame:
+    """The rows with the path of each image, null where there is none."""
+    paths = [path_by_image.get(image_id) for image_id in rows["image_id"]]
+    return rows.with_columns(pl.Series("path", paths, dtype=pl.String))
+
+
+def drop_missing(rows: pl.DataFrame, *, images: Path, expected: str, allow_missing: bool) -> IndexedCohort:
+    """The rows whose files were found, and the images of the others.
+
+    Args:
+        rows: with a path, or null.
+        images: the folder that was searched.
+        expected: the layout, for sentences.
+        allow_missing: whether files may be missing.
+
+    Raises:
+        UserInputError: no file was found, or some were not and that is not allowed.
+    """
+    found = rows.filter(pl.col("path").is_not_null())
+    missing = tuple(rows.filter(pl.col("path").is_null())["image_id"].unique(maintain_order=True))
+    if found.is_empty():
+        raise UserInputError(f"{images}: found none of the table's {len(missing)} images, expected {expected} below it")
+    if missing and not allow_missing:
+        named = ", ".join(missing[:_NAMED_AT_MOST]) + (", …" if len(missing) > _NAMED_AT_MOST else "")
+        raise UserInputError(
+            f"{images}: {len(missing)} images of the table are missing ({named}), {found.height} were found; "
+            "add the files, or leave these rows out with --allow-missing"
+        )
+    return IndexedCohort(manifest=found, missing_image_ids=missing)
+
+
+def check_folder(images: Path, *, expected: str) -> None:
+    """Refuse what is no folder.
+
+    Raises:
+        UserInputError: with the layout that is expected below it.
+    """
+    if not images.is_dir():
+        raise UserInputError(f"{images}: no such folder, expected {expected} below it")
+
+
+def compare_with_published(manifest: pl.DataFrame, counts: PublishedCounts, *, name: str) -> tuple[str, ...]:
+    """A warning where what looks like the whole data set has other counts than published; none for a part of it."""
+    if manifest.height < _COMPLETE_SHARE * counts.images:
+        return ()
+    cases = manifest.filter(pl.col("cancer"))
+    found = {"images": manifest.height, "patients": manifest["patient_id"].n_unique(), "images of cases": cases.height}
+    published = {
+        "images": counts.images,
+        "patients": counts.patients,
+        "images of cases": counts.images_of_cases,
+    }
+    differing = {key: count for key, count in published.items() if count is not None and count != found[key]}
+    if not differing:
+        return ()
+    ours = ", ".join(f"{found[key]} {key}" for key in differing)
+    theirs = ", ".join(f"{count} {key}" for key, count in differing.items())
+    return (f"{name}: found {ours}, published are {theirs}; check that the download is complete and unchanged",)
+
+
+def write_rejected(rejected: pl.DataFrame, cohort: Path) -> Path | None:
+    """Write what was left out beside the manifest, or remove what an earlier indexing left there; the path, if any.
+
+    Raises:
+        OSError: the system refused to write.
+    """
+    manifest = manifest_path(cohort)
+    name = "rejected.parquet" if manifest != cohort else f"{manifest.stem}.rejected.parquet"
+    path = manifest.with_name(name)
+    if rejected.is_empty():
+        path.unlink(missing_ok=True)
+        return None
+    with replacing(path) as beside:
+        rejected.write_parquet(beside)
+    return path
