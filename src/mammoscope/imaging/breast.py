@@ -99,11 +99,11 @@ def shrink_for_search(picture: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _is_wall_left(brightness: NDArray[np.float32], region: BreastRegion) -> bool:
-    """Where the region is taller; without ground or region, the brighter end, of muscle and thick tissue."""
+    """Where the region is taller; without one, where the upper corner is brighter: muscle there, air or skin here."""
     if region.doubt not in (Doubt.NO_GROUND, Doubt.NOTHING):
         return is_taller_left(region.mask)
-    end = max(1, brightness.shape[1] // 8)
-    return bool(brightness[:, :end].sum() >= brightness[:, -end:].sum())
+    rows, columns = (max(1, length // 8) for length in brightness.shape)
+    return bool(brightness[:rows, :columns].sum() >= brightness[:rows, -columns:].sum())
 
 
 def _box_around(mask: NDArray[np.bool_], original_shape: tuple[int, int]) -> Box:

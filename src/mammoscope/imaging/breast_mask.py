@@ -14,7 +14,7 @@ _Grey = NDArray[np.uint8]
 # Lengths are shares of the picture's rows, as a picture of 320 rows shows about 240 mm, whatever the detector.
 _OPENING_SHARE = 9 / 320  # wider than the strokes of a marker or a scratch (5 mm), narrower than any breast
 _CLOSING_SHARE = 5 / 320  # gaps of the skin line where fat was clipped to black
-_SEED_SHARE = 3 / 320  # how far from a border its grey value is read, beyond dead rows of the detector
+_DEAD_SHARE = 3 / 320  # dead rows and columns of a detector, at most
 
 _RIM_SHARE = 6 / 320  # dead rows and columns of the detector do not set the scale
 _TAIL_PERCENTILES = (0.5, 99.5)  # nor do markers, clips and hot pixels
@@ -87,7 +87,8 @@ def find_region(brightness: NDArray[np.float32]) -> BreastRegion:
     ground, grey = _find_ground(grey, field)
     if ground.linear_noise > _LARGEST_NOISE:
         return BreastRegion(field > 0, Doubt.NO_GROUND)
-    region = _enclose((grey > ground.threshold).astype(np.uint8) & field, field)
+    bright = _repair_rim((grey > ground.threshold).astype(np.uint8))
+    region = _enclose(bright & field, field)
     return BreastRegion((region > 0) & ~_find_fringe(region, grey, ground), _doubt(region))
 
 
@@ -143,10 +144,9 @@ def _find_field(grey: _Grey) -> _Grey:
 
 def _measure_border(grey: _Grey) -> NDArray[np.float64] | None:
     """How deep a straight border reaches in from the first row, for each column; None where there is none."""
-    seed = max(1, round(_SEED_SHARE * len(grey)))
-    limit = max(seed + 1, round(_BORDER_DEPTH_SHARE * len(grey)))
+    limit = max(2, round(_BORDER_DEPTH_SHARE * len(grey)))
     band = grey[: limit + 1].astype(np.int16)
-    level = np.median(band[: min(seed, 2)])
+    level = np.median(band[:2])  # of the first two rows
     differs = np.abs(band - level) > _BORDER_TOLERANCE
     depth = np.where(differs.any(axis=0), differs.argmax(axis=0), limit + 1)
     is_edge = (depth > 0) & (depth <= limit)
@@ -212,6 +212,13 @@ def _level_ground(grey: _Grey, field: _Grey, ground: _Ground) -> _Grey:
     row, column = (np.arange(length, dtype=np.float32) - length // 2 for length in grey.shape)
     level = grey - down * row[:, np.newaxis] - along * column
     return _as_grey(cv2.convertScaleAbs(np.maximum(level, 0)))
+
+
+def _repair_rim(bright: _Grey) -> _Grey:
+    """The same with the outermost rows and columns like the next ones inside: dead ones would tie regions together."""
+    rim = round(_DEAD_SHARE * len(bright))
+    inside = bright[rim : len(bright) - rim, rim : bright.shape[1] - rim]
+    return np.pad(inside, rim, mode="edge") if inside.size else bright
 
 
 def _enclose(bright: _Grey, field: _Grey) -> _Grey:
