@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom import uid
 
+from mammoscope.imaging.contradictions import WARNING_CODES
 from mammoscope.imaging.header import Header, read_header
 from mammoscope.imaging.inspection import (
     ABSENT,
@@ -17,7 +18,7 @@ from mammoscope.imaging.inspection import (
     list_header,
     mark_duplicates,
 )
-from mammoscope.imaging.prepare import PrepareSettings
+from mammoscope.imaging.prepare import WALL_CONFLICT, PrepareSettings
 from mammoscope.imaging.verdict import Verdict
 
 MakeDicom = Callable[..., bytes]
@@ -134,3 +135,9 @@ def test_the_list_says_values_in_words(make_dicom: MakeDicom) -> None:
     assert (values["has implant"], values["padding"], values["rows"]) == ("no", "7", "96")
     assert values["transfer syntax"] == uid.ExplicitVRLittleEndian.name
     assert (values["manufacturer"], values["voi luts"]) == (ABSENT, ABSENT)
+
+
+def test_every_verdict_and_every_warning_is_documented() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "inspect.md").read_text(encoding="utf-8")
+    codes = {verdict.value for verdict in Verdict} | WARNING_CODES | {WALL_CONFLICT}
+    assert [code for code in sorted(codes) if f"`{code}`" not in page] == []
