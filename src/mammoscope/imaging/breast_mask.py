@@ -14,6 +14,7 @@ _Grey = NDArray[np.uint8]
 # Lengths are shares of the picture's rows, as a picture of 320 rows shows about 240 mm, whatever the detector.
 _OPENING_SHARE = 9 / 320  # wider than the strokes of a marker or a scratch (5 mm), narrower than any breast
 _CLOSING_SHARE = 5 / 320  # gaps of the skin line where fat was clipped to black
+_MOST_CANDIDATES = 4  # of bright regions: breast, or skin line and gland apart; arm; other breast; plate
 _DEAD_SHARE = 3 / 320  # dead rows and columns of a detector, at most
 
 _RIM_SHARE = 6 / 320  # dead rows and columns of the detector do not set the scale
@@ -139,7 +140,7 @@ def _find_field(grey: _Grey) -> _Grey:
         depth = _measure_border(picture)
         if depth is not None:
             view[np.arange(len(picture))[:, np.newaxis] < depth] = 0
-    return field
+    return field if field.any() else np.ones_like(field)
 
 
 def _measure_border(grey: _Grey) -> NDArray[np.float64] | None:
@@ -150,7 +151,7 @@ def _measure_border(grey: _Grey) -> NDArray[np.float64] | None:
     differs = np.abs(band - level) > _BORDER_TOLERANCE
     depth = np.where(differs.any(axis=0), differs.argmax(axis=0), limit + 1)
     is_edge = (depth > 0) & (depth <= limit)
-    if is_edge.mean() < _STRAIGHT_SHARE:
+    if is_edge.mean() < _STRAIGHT_SHARE or len(depth) == 1:
         return None
     return _fit_edge(np.flatnonzero(is_edge), depth[is_edge], length=grey.shape[1])
 
@@ -204,6 +205,8 @@ def _level_ground(grey: _Grey, field: _Grey, ground: _Ground) -> _Grey:
     terms = np.stack([np.ones(len(rows)), rows, columns])
     is_ground = values < ground.most
     for _ in range(_PLANE_ROUNDS):  # what is left of the dark tissue lies far off the plane, and falls out
+        if not is_ground.any():
+            return grey
         chosen = terms[:, is_ground]
         plane = np.linalg.lstsq(chosen @ chosen.T, chosen @ values[is_ground], rcond=None)[0]
         residual = np.abs(values - plane @ terms)
@@ -222,12 +225,12 @@ def _repair_rim(bright: _Grey) -> _Grey:
 
 
 def _enclose(bright: _Grey, field: _Grey) -> _Grey:
-    """1 in the largest bright region and all that it encloses with the chest wall, thin things broken off."""
+    """1 in what a bright region encloses with the chest wall, the most of all regions, thin things broken off."""
     closed = cv2.morphologyEx(bright, cv2.MORPH_CLOSE, _disc(_CLOSING_SHARE, bright))
-    outline = _largest_outline(_as_grey(closed))
-    if outline is None:
+    outlines = sorted(_find_outlines(_as_grey(closed)), key=cv2.contourArea)[-_MOST_CANDIDATES:]
+    if not outlines:
         return np.zeros_like(bright)
-    solid = _seal_wall(_fill(outline, bright.shape))
+    solid = max((_seal_wall(_fill(outline, bright.shape)) for outline in outlines), key=np.count_nonzero)
     # beyond the field counts as tissue, so that a breast at the edge is not eaten from that side
     kernel = _disc(_OPENING_SHARE, bright)
     eroded = cv2.erode(solid | (1 - field), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=1)
@@ -264,8 +267,12 @@ def _doubt(region: _Grey) -> Doubt | None:
 
 
 def _largest_outline(region: _Grey) -> NDArray[Any] | None:
+    return max(_find_outlines(region), key=cv2.contourArea, default=None)
+
+
+def _find_outlines(region: _Grey) -> list[NDArray[Any]]:
     outlines, _ = cv2.findContours(region, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return max(outlines, key=cv2.contourArea, default=None)
+    return list(outlines)
 
 
 def _fill(outline: NDArray[Any], shape: tuple[int, ...]) -> _Grey:
