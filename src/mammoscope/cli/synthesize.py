@@ -15,6 +15,12 @@ def synthesize(
     seed: Annotated[int, typer.Option(help="Start of all chance: the same seed gives the same bytes.")],
     held_out: Annotated[int, typer.Option(help="Further patients for the test table, without outcome.")] = 0,
     scale: Annotated[float, typer.Option(help="Factor on rows and columns, 0.1 to 1; 0.25 is fast.")] = 1.0,
+    machines: Annotated[str, typer.Option(help="Numbers of the machines, with commas; all: docs/phantom.md.")] = (
+        "21,29,49,93"
+    ),
+    transfer_syntax: Annotated[
+        str | None, typer.Option(help="One encoding for all files, as in jpeg2000; each machine has its own.")
+    ] = None,
     artefacts: Annotated[float, typer.Option(help="Share of the pictures with an artefact, 0 to 1.")] = 0.0,
     masks: Annotated[bool, typer.Option("--masks", help="Write also which pixels are breast, as PNG files.")] = False,
     workers: WorkersOption = 0,
@@ -25,6 +31,9 @@ def synthesize(
     Nobody was examined for it, so it can be shown, shared and tested with. What is simulated: docs/phantom.md.
 
     Example: mammoscope synthesize phantoms --patients 250 --prevalence 0.3 --seed 1 --scale 0.25
+
+    Hard ones: mammoscope synthesize hard --patients 50 --prevalence 0.3 --seed 1 --scale 0.2 --machines 21,101,106
+    --artefacts 0.5 --masks
     """
     from dataclasses import asdict
     from functools import partial
@@ -38,6 +47,8 @@ def synthesize(
         seed=seed,
         held_out=held_out,
         scale=scale,
+        machines=[int(number) if number.strip().isdigit() else number for number in machines.split(",")],
+        transfer_syntax=transfer_syntax,
         artefacts=artefacts,
         masks=masks,
     )

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Protocol
 import numpy as np
 import polars as pl
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from mammoscope.cohort.sources.rsna import SYNTHETIC_MARK
 from mammoscope.config import Settings, build_settings, read_toml, to_toml
@@ -17,15 +17,18 @@ from mammoscope.errors import ConfigError, UserInputError
 from mammoscope.files import replacing, write_text
 from mammoscope.phantom.artefacts import Artefact, Mask
 from mammoscope.phantom.dicom import Identity, encode_dicom
-from mammoscope.phantom.machine import MACHINES, SMALLEST_SCALE
+from mammoscope.phantom.machine import MACHINES, SMALLEST_SCALE, Encoding
 from mammoscope.phantom.patient import Assignment, PatientPlan, Subset, plan_patient
 from mammoscope.phantom.picture import MammogramPlan, draw_picture, padding_value
 from mammoscope.phantom.reshaping import disturb
 from mammoscope.phantom.tables import competition_table, lesion_table, outcome_table, picture_table
 from mammoscope.phantom.truth import breast_mask
+from mammoscope.phantom.vendors import MACHINE_IDS, find_machine
 
 CONSPICUITY: Final = 1.0
 """Factor on the contrast of malignant lesions; the tables of lesions.py hold for 1."""
+
+DEFAULT_MACHINES: Final = tuple(machine.machine_id for machine in MACHINES)
 
 SETTINGS_NAME: Final = SYNTHETIC_MARK
 MASK_FOLDER: Final = "truth_masks"
@@ -45,8 +48,21 @@ class CohortSettings(Settings):
     scale: Annotated[float, Field(ge=SMALLEST_SCALE, le=1)] = 1.0
     conspicuity: Annotated[float, Field(gt=0, le=3)] = CONSPICUITY
     # what is off is not written, so that older folders and their settings stay the same
+    machines: Annotated[tuple[int, ...], Field(min_length=1, exclude_if=lambda ids: ids == DEFAULT_MACHINES)] = (
+        DEFAULT_MACHINES
+    )
+    transfer_syntax: Encoding | None = None  # of all files; None leaves each machine its own
     artefacts: Annotated[float, Field(ge=0, le=1, exclude_if=operator.not_)] = 0.0  # share of the pictures with one
     masks: Annotated[bool, Field(exclude_if=operator.not_)] = False  # the truth of every pixel, as PNG files
+
+    @field_validator("machines")
+    @classmethod
+    def _are_known(cls, machines: tuple[int, ...]) -> tuple[int, ...]:
+        unknown = [machine_id for machine_id in machines if machine_id not in MACHINE_IDS]
+        if unknown or len(set(machines)) < len(machines):
+            known = ", ".join(str(machine_id) for machine_id in MACHINE_IDS)
+            raise ValueError(f"expected different numbers of {known}")
+        return machines
 
 
 class TaskRunner(Protocol):
@@ -112,7 +128,9 @@ def synthesize_cohort(
 def assign_patients(settings: CohortSettings) -> tuple[Assignment, ...]:
     """The patients with their machines; every machine has the same share of cases, up to one patient."""
     rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(_ASSIGNMENT_STREAM,)))
-    machines = [machine.scaled(settings.scale) for machine in MACHINES]
+    machines = [find_machine(machine_id).scaled(settings.scale) for machine_id in settings.machines]
+    if settings.transfer_syntax is not None:
+        machines = [machine.encoded_as(settings.transfer_syntax) for machine in machines]
     assignments: list[Assignment] = []
     subsets: tuple[tuple[Subset, int], ...] = (("train", settings.patients), ("held_out", settings.held_out))
     for subset, n_patients in subsets:

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Final
 
-import imagecodecs
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import (
     UID,
@@ -16,6 +14,7 @@ from pydicom.uid import (
 )
 
 from mammoscope.anatomy import Laterality, View
+from mammoscope.phantom.encoding import Loss, add_pixels
 from mammoscope.phantom.machine import Machine, StoredValues
 
 _EXAM_DATE: Final = "20000101"  # fixed: nobody was examined
@@ -62,9 +61,10 @@ def encode_dicom(pixels: StoredValues, identity: Identity, machine: Machine) -> 
     _add_detector(dataset, machine)
     _add_anatomy(dataset, identity)
     _add_display(dataset, machine)
-    _add_pixels(dataset, pixels, machine)
-    if identity.padding is not None:
-        dataset.add_new("PixelPaddingValue", "SS" if machine.is_signed else "US", identity.padding)
+    loss = add_pixels(dataset, pixels, machine)
+    if loss is not None:
+        _add_loss(dataset, loss)
+    _add_padding(dataset, identity, machine)
     content = BytesIO()
     dcmwrite(content, dataset, enforce_file_format=True)
     return content.getvalue()
@@ -179,9 +179,13 @@ def _add_display(dataset: Dataset, machine: Machine) -> None:
     dataset.PresentationLUTShape = "INVERSE" if machine.is_inverted else "IDENTITY"
     dataset.PixelIntensityRelationship = "LOG"
     dataset.PixelIntensityRelationshipSign = -1 if machine.is_inverted else 1
-    dataset.RescaleIntercept = "0"
-    dataset.RescaleSlope = "1"
+    dataset.RescaleIntercept = f"{machine.intercept:g}"
+    dataset.RescaleSlope = f"{machine.slope:g}"
     dataset.RescaleType = "US"
+    if machine.lut_gamma is not None:
+        dataset.VOILUTSequence = [_voi_lut(machine, machine.lut_gamma)]
+    if not machine.windows:
+        return
     dataset.WindowCenter = [f"{centre:g}" for centre, _ in machine.windows]
     dataset.WindowWidth = [f"{width:g}" for _, width in machine.windows]
     dataset.WindowCenterWidthExplanation = [f"WINDOW{1 + index}" for index in range(len(machine.windows))]
@@ -189,36 +193,33 @@ def _add_display(dataset: Dataset, machine: Machine) -> None:
         dataset.VOILUTFunction = machine.voi_function
 
 
-def _add_pixels(dataset: Dataset, pixels: StoredValues, machine: Machine) -> None:
-    dataset.SamplesPerPixel = 1
-    dataset.Rows, dataset.Columns = pixels.shape
-    dataset.BitsAllocated = 16
-    dataset.BitsStored = machine.bits_stored
-    dataset.HighBit = machine.bits_stored - 1
-    dataset.PixelRepresentation = 0
-    if machine.encoding == "explicit":
-        dataset.add_new("PixelData", "OW", pixels.astype("<u2").tobytes())
-        return
-    dataset.add_new("PixelData", "OB", encapsulate([_compress(pixels, machine)]))
-    dataset["PixelData"].is_undefined_length = True
+def _voi_lut(machine: Machine, gamma: float) -> Dataset:
+    """A table from every stored value to 16 bits (PS3.3 C.11.2.1.1)."""
+    n_entries = 2**machine.bits_stored
+    shown = np.linspace(0, 1, n_entries) ** gamma
+    lut = Dataset()
+    lut.add_new("LUTDescriptor", "US", [n_entries, 0, 16])
+    lut.LUTExplanation = "NORMAL"
+    lut.add_new("LUTData", "US", np.rint(65535 * shown).astype(int).tolist())
+    return lut
 
 
-def _compress(pixels: StoredValues, machine: Machine) -> bytes:
-    contiguous = np.ascontiguousarray(pixels)
-    if machine.encoding == "jpeg2000":
-        return bytes(
-            imagecodecs.jpeg2k_encode(
-                contiguous,
-                level=0,
-                codecformat="j2k",
-                reversible=True,
-                mct=False,
-                bitspersample=machine.bits_stored,
-                resolutions=6,
-                numthreads=1,
-            )
-        )
-    return bytes(imagecodecs.jpeg_encode(contiguous, lossless=True, predictor=1, bitspersample=machine.bits_stored))
+def _add_padding(dataset: Dataset, identity: Identity, machine: Machine) -> None:
+    kind = "SS" if machine.is_signed else "US"
+    padding = machine.padding if identity.padding is None else identity.padding
+    if padding is not None:
+        dataset.add_new("PixelPaddingValue", kind, padding)
+    if machine.padding_limit is not None:
+        dataset.add_new("PixelPaddingRangeLimit", kind, machine.padding_limit)
+
+
+def _add_loss(dataset: Dataset, loss: Loss) -> None:
+    """What a lossy compression has to say of itself (PS3.3 C.7.6.1.1.5)."""
+    dataset.ImageType = ["DERIVED", "PRIMARY"]
+    dataset.DerivationDescription = "Lossy compression"
+    dataset.LossyImageCompression = "01"
+    dataset.LossyImageCompressionRatio = f"{loss.ratio:.4g}"
+    dataset.LossyImageCompressionMethod = loss.method
 
 
 def _code(value: str, scheme: str, meaning: str) -> Dataset:

@@ -102,7 +102,7 @@ def draw_picture(
     draw_artefacts(breast, scene, plan.artefacts)
     stored = to_stored_values(breast, machine)
     low, high = machine.stored_range
-    values = SpecialValues(low, high, air=high if machine.is_inverted else low, padding=padding_value(plan, machine))
+    values = SpecialValues(low, high, air=machine.air, padding=padding_value(plan, machine))
     overwrite_stored(stored, scene, plan.artefacts, values)
     return stored
 
@@ -136,17 +136,30 @@ def locate_lesion(lesion: Lesion, laterality: Laterality, machine: Machine) -> B
 
 
 def to_stored_values(brightness: Field, machine: Machine) -> NDArray[np.uint16]:
-    """The values that the machine's first window shows as that brightness (the inverse of PS3.3 C.11.2.1.2)."""
+    """The values that the machine's first window shows as that brightness (the inverse of PS3.3 C.11.2)."""
     shown = np.clip(brightness, _DARKEST, 1 - _DARKEST)
     if machine.is_inverted:
         shown = 1 - shown
+    stored = (_before_display(shown, machine) - machine.intercept) / machine.slope
+    if machine.voi_function != "SIGMOID":
+        stored = np.where(brightness <= _DARKEST, machine.air, stored)  # the unexposed detector, blacked out
+    values = np.clip(np.rint(stored), *machine.stored_range)
+    return np.asarray(values, dtype=np.int16) if machine.is_signed else np.asarray(values, dtype=np.uint16)
+
+
+def _before_display(shown: Field, machine: Machine) -> Field:
+    """The values that the machine's LUT or first window turns into these."""
+    low, high = machine.stored_range
+    if machine.lut_gamma is not None:
+        return np.asarray(low + (high - low) * shown ** (1 / machine.lut_gamma))
+    if not machine.windows:
+        return np.asarray(low + (high - low) * shown)
     centre, width = machine.windows[0]
     if machine.voi_function == "SIGMOID":
-        stored = centre + width / 4 * np.log(shown / (1 - shown))
-    else:
-        stored = centre - 0.5 + (shown - 0.5) * (width - 1)
-        stored = np.where(brightness <= _DARKEST, 0, stored)  # the unexposed detector, blacked out by the machine
-    return np.asarray(np.clip(np.rint(stored), 0, 2**machine.bits_stored - 1), dtype=np.uint16)
+        return np.asarray(centre + width / 4 * np.log(shown / (1 - shown)))
+    if machine.voi_function == "LINEAR_EXACT":
+        return np.asarray(centre + (shown - 0.5) * width)
+    return np.asarray(centre - 0.5 + (shown - 0.5) * (width - 1))
 
 
 def _draw_breast(plan: MammogramPlan, machine: Machine, pencil: Pencil) -> Field:

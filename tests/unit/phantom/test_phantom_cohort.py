@@ -233,3 +233,24 @@ def test_the_number_of_a_patient_does_not_give_the_outcome_away() -> None:
     assignments = assign_patients(CohortSettings(patients=200, prevalence=0.5, seed=9))
     first_half = sum(assignment.is_case for assignment in assignments[:100])
     assert 30 < first_half < 70
+
+
+def test_a_cohort_can_be_of_other_machines_in_another_encoding(tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"machines": (102, 105), "transfer_syntax": "jpeg_ls"})
+    _synthesize(tmp_path, settings)
+    pictures = pl.read_parquet(tmp_path / "truth_pictures.parquet")
+    assert set(pictures["machine"]) == {102, 105}
+    syntaxes = {pydicom.dcmread(path).file_meta.TransferSyntaxUID for path in tmp_path.rglob("*.dcm")}
+    assert syntaxes == set(pictures["transfer_syntax"]) == {"1.2.840.10008.1.2.4.80"}
+    assert _synthesize(tmp_path, settings).n_images_resumed == 12  # its settings are read back
+
+
+@pytest.mark.parametrize("machines", [(), (21, 7), (21, 21)])
+def test_machines_that_are_none_are_refused(machines: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match="synthesize: machines: found"):
+        parse_settings(patients=4, prevalence=0.5, seed=1, machines=machines)
+
+
+def test_an_unknown_encoding_is_refused() -> None:
+    with pytest.raises(ConfigError, match="synthesize: transfer_syntax: found 'jpeg3000'; input should be 'implicit'"):
+        parse_settings(patients=4, prevalence=0.5, seed=1, transfer_syntax="jpeg3000")

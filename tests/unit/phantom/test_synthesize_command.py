@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import polars as pl
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -43,3 +44,20 @@ def test_what_makes_the_cohort_must_be_said(tmp_path: Path, option: str) -> None
     position = arguments.index(option)
     result = CliRunner().invoke(APP, arguments[:position] + arguments[position + 2 :])
     assert result.exit_code == 2
+
+
+def test_machines_and_encoding_are_chosen_by_name(tmp_path: Path) -> None:
+    arguments = _arguments(tmp_path / "out", "--machines", "102", "--transfer-syntax", "rle", "--masks")
+    result = CliRunner().invoke(APP, [*arguments, "--artefacts", "1"])
+    assert result.exit_code == 0, result.output
+    pictures = pl.read_parquet(tmp_path / "out" / "truth_pictures.parquet")
+    assert pictures["machine"].to_list() == [102] * 4
+    assert pictures["transfer_syntax"].to_list() == ["1.2.840.10008.1.2.5"] * 4
+    assert pictures["artefacts"].list.len().to_list() == [1] * 4
+    assert len(list((tmp_path / "out" / "truth_masks").glob("*.png"))) == 4
+
+
+def test_a_machine_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    result = CliRunner().invoke(APP, _arguments(tmp_path / "out", "--machines", "21,siemens"))
+    assert isinstance(result.exception, ConfigError)
+    assert "machines" in str(result.exception)
