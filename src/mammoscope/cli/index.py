@@ -1,13 +1,30 @@
 """`mammoscope index`: files and tables of a data set to the manifest of a cohort."""
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mammoscope.cli.console import JsonOption, print_summary
+from mammoscope.cli.console import JsonOption, WorkersOption, print_summary, progress_bar, resolve_workers, warn
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mammoscope.cohort.manifest import Problem
+    from mammoscope.cohort.sources.indexing import Handling, IndexedCohort
 
 index_app = typer.Typer(help="Make the manifest of a cohort from its published files.", no_args_is_help=True)
+
+OutputOption = Annotated[Path, typer.Option("--output", "-o", help="The cohort folder to write.")]
+MissingOption = Annotated[bool, typer.Option("--allow-missing", help="Leave out rows whose image is not there.")]
+ConflictOption = Annotated[
+    Literal["refuse", "exclude"],
+    typer.Option(help="What is done about bad rows and contradictions: refuse all, or leave out their breasts."),
+]
+HeadersOption = Annotated[
+    bool, typer.Option("--check-headers", help="Read the DICOM headers too, and compare their side with the table's.")
+]
 
 
 @index_app.callback()
@@ -18,33 +35,83 @@ def _index() -> None:
 @index_app.command("rsna")
 def index_rsna(
     table: Annotated[Path, typer.Option(help="The competition's train.csv.")],
-    cohort: Annotated[Path, typer.Option("--output", "-o", help="The cohort folder to write.")],
+    cohort: OutputOption,
     images: Annotated[Path | None, typer.Option(help="Folder with <patient_id>/<image_id>.dcm or .png.")] = None,
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Leave out rows whose image is not there.")
-    ] = False,
+    allow_missing: MissingOption = False,
+    on_conflict: ConflictOption = "refuse",
+    check_headers: HeadersOption = False,
+    workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Index the RSNA 2023 screening mammography data; without --images, a table-only cohort.
 
     Example: mammoscope index rsna --table train.csv --images train_images -o cohort
     """
-    import polars as pl
-
-    from mammoscope.cohort.manifest import manifest_hash, write_manifest
-    from mammoscope.cohort.sources.indexing import Handling
     from mammoscope.cohort.sources.rsna import read_rsna
 
-    found = read_rsna(table, images, handling=Handling(allow_missing=allow_missing))
+    handling = _handling(on_conflict, allow_missing=allow_missing, check_headers=check_headers, workers=workers)
+    found = read_rsna(table, images, handling=handling)
+    _write(found, cohort, as_json=as_json)
+
+
+@index_app.command("dicom")
+def index_dicom(
+    folder: Annotated[Path, typer.Argument(help="A folder with DICOM studies, however they lie in it.")],
+    cohort: OutputOption,
+    outcomes: Annotated[
+        Path | None, typer.Option(help="CSV with cancer by patient_id or exam_id, and laterality; see the docs.")
+    ] = None,
+    accept: Annotated[
+        list[str] | None, typer.Option(help="Take files with this verdict all the same; may be given again.")
+    ] = None,
+    on_conflict: ConflictOption = "refuse",
+    workers: WorkersOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Index any folder of DICOM studies by their headers; what is no screening mammogram is left out with its reason.
+
+    Example: mammoscope index dicom studies --outcomes outcomes.csv -o cohort
+    """
+    from mammoscope.cohort.sources.dicom import build_cohort, list_files, read_headers
+    from mammoscope.cohort.sources.outcome_table import read_outcomes
+    from mammoscope.scaling import run_tasks
+
+    told = None if outcomes is None else read_outcomes(outcomes)
+    paths = list_files(folder)
+    with progress_bar("headers", total=len(paths)) as advance:
+        runner = partial(run_tasks, n_workers=resolve_workers(workers))
+        headers = read_headers(paths, accept or [], run_tasks=runner, advance=advance)
+    _write(build_cohort(headers, told, on_conflict=on_conflict), cohort, as_json=as_json)
+
+
+def _handling(
+    on_conflict: Literal["refuse", "exclude"], *, allow_missing: bool, check_headers: bool, workers: int
+) -> "Handling":
+    """How bad input is met; headers are read with a bar on stderr."""
+    from mammoscope.cohort.sources.indexing import Handling
+
+    check = partial(_check_headers, workers=workers) if check_headers else None
+    return Handling(on_conflict=on_conflict, allow_missing=allow_missing, check_sides=check)
+
+
+def _check_headers(rows: "pl.DataFrame", *, workers: int) -> "list[Problem]":
+    from mammoscope.cohort.sources.side_check import check_sides, list_headers
+    from mammoscope.scaling import run_tasks
+
+    paths = list_headers(rows)
+    runner = partial(run_tasks, n_workers=resolve_workers(workers))
+    with progress_bar("headers", total=len(paths)) as advance:
+        return check_sides(rows, paths, run_tasks=runner, advance=advance)
+
+
+def _write(found: "IndexedCohort", cohort: Path, *, as_json: bool) -> None:
+    """Write manifest and rejected files, warn, and print what was found."""
+    from mammoscope.cohort.manifest import manifest_hash, write_manifest
+    from mammoscope.cohort.sources.indexing import count_facts, write_rejected
+
     path = write_manifest(found.manifest, cohort)
-    breasts = found.manifest.unique(["exam_id", "laterality"])
-    facts = {
-        "images": found.manifest.height,
-        "images_missing": len(found.missing_image_ids),
-        "patients": found.manifest["patient_id"].n_unique(),
-        "breasts": breasts.height,
-        "breasts_with_cancer": breasts.filter(pl.col("cancer")).height,
-        "manifest": path,
-        "sha256": manifest_hash(found.manifest),
-    }
-    print_summary("indexed", facts, as_json=as_json)
+    rejected = write_rejected(found.rejected, cohort)
+    for sentence in found.warnings:
+        warn(sentence)
+    facts = {**count_facts(found), "manifest": path, "sha256": manifest_hash(found.manifest)}
+    print_summary("indexed", facts if rejected is None else {**facts, "rejected_files": rejected}, as_json=as_json)

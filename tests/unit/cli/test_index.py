@@ -2,9 +2,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from mammoscope.cohort.manifest import manifest_hash, read_manifest
+from mammoscope.phantom.cohort import CohortSettings, synthesize_cohort
 
 CliRun = Callable[..., tuple[int, str, str]]
 HEADER = (
@@ -43,6 +45,7 @@ def test_a_table_alone_becomes_a_table_only_cohort(run_cli: CliRun, table: Path,
         "patients": 2,
         "breasts": 3,
         "breasts_with_cancer": 1,
+        "breasts_undetermined": 0,
         "manifest": str(tmp_path / "cohort" / "manifest.parquet"),
         "sha256": manifest_hash(manifest),
     }
@@ -58,7 +61,7 @@ def test_missing_images_are_left_out_when_that_is_allowed(
     assert not (tmp_path / "cohort").exists()
     code, out, _ = run_cli(*arguments, "--allow-missing")
     assert code == 0
-    assert "images missing       1" in out
+    assert "images missing        1" in out
 
 
 @pytest.mark.parametrize(
@@ -107,3 +110,74 @@ def test_nothing_that_is_printed_names_a_patient(run_cli: CliRun, table: Path, i
     printed = [conflict, run_cli(*arguments, "--images", images), run_cli(*arguments)]
     assert [code for code, _, _ in printed] == [2, 2, 0]
     assert not any("771" in out + err for _, out, err in printed)
+
+
+@pytest.fixture
+def studies(tmp_path: Path) -> Path:
+    """Phantoms of two patients as a folder of DICOM studies, and a file that is none."""
+    settings = CohortSettings(patients=2, prevalence=0.5, seed=1, scale=0.1)
+    synthesize_cohort(tmp_path / "phantoms", settings, run_tasks=map, advance=lambda _: None)
+    (tmp_path / "phantoms" / "train_images" / "notes.txt").write_text("x")
+    return tmp_path / "phantoms" / "train_images"
+
+
+def test_a_folder_of_studies_becomes_a_cohort(run_cli: CliRun, studies: Path, tmp_path: Path) -> None:
+    headers = pl.DataFrame({"patient_id": sorted(path.name for path in studies.iterdir() if path.is_dir())})
+    outcomes = headers.with_columns(cancer=0)
+    outcomes.write_csv(tmp_path / "outcomes.csv")
+    arguments = ("index", "dicom", studies, "-o", tmp_path / "cohort", "--workers", 1, "--json")
+    code, out, err = run_cli(*arguments, "--outcomes", tmp_path / "outcomes.csv")
+    assert code == 0, err
+    manifest = read_manifest(tmp_path / "cohort")
+    assert manifest.height == 8
+    assert manifest["cancer"].to_list() == [False] * 8
+    assert json.loads(out) == {
+        "images": 8,
+        "images_missing": 0,
+        "patients": 2,
+        "breasts": 4,
+        "breasts_with_cancer": 0,
+        "breasts_undetermined": 0,
+        "rejected_not_dicom": 1,
+        "manifest": str(tmp_path / "cohort" / "manifest.parquet"),
+        "sha256": manifest_hash(manifest),
+        "rejected_files": str(tmp_path / "cohort" / "rejected.parquet"),
+    }
+    rejected = pl.read_parquet(tmp_path / "cohort" / "rejected.parquet")
+    assert rejected.select("image_id", "code").rows() == [(None, "not_dicom")]
+
+
+def test_nothing_rejected_leaves_no_file_of_an_earlier_run(run_cli: CliRun, studies: Path, tmp_path: Path) -> None:
+    arguments = ("index", "dicom", studies, "-o", tmp_path / "cohort", "--workers", 1)
+    assert run_cli(*arguments)[0] == 0
+    assert (tmp_path / "cohort" / "rejected.parquet").exists()
+    (studies / "notes.txt").unlink()
+    code, out, _ = run_cli(*arguments)
+    assert code == 0
+    assert "breasts undetermined  4" in out
+    assert not (tmp_path / "cohort" / "rejected.parquet").exists()
+
+
+def test_rejected_files_of_a_manifest_by_name_stand_beside_it(run_cli: CliRun, studies: Path, tmp_path: Path) -> None:
+    assert run_cli("index", "dicom", studies, "-o", tmp_path / "a.parquet", "--workers", 1)[0] == 0
+    assert (tmp_path / "a.rejected.parquet").exists()
+
+
+def test_headers_are_compared_with_the_table_when_that_is_asked(run_cli: CliRun, studies: Path, tmp_path: Path) -> None:
+    table = studies.parent / "train.csv"
+    arguments = ("index", "rsna", "--table", table, "--images", studies, "-o", tmp_path / "cohort", "--workers", 1)
+    assert run_cli(*arguments, "--check-headers")[0] == 0
+    swapped = table.read_text().replace(",L,", ",X,").replace(",R,", ",L,").replace(",X,", ",R,")
+    table.write_text(swapped)
+    assert run_cli(*arguments)[0] == 0
+    code, _, err = run_cli(*arguments, "--check-headers")
+    assert code == 2
+    assert err.count("laterality: found 'R', but the file says L") == 4
+    assert err.count("laterality: found 'L', but the file says R") == 4
+
+
+@pytest.mark.parametrize("command", ["rsna", "dicom"])
+def test_every_source_shows_an_example(run_cli: CliRun, command: str) -> None:
+    code, out, _ = run_cli("index", command, "--help")
+    assert code == 0
+    assert f"mammoscope index {command} " in " ".join(out.replace("│", " ").split())

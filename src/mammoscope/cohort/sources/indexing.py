@@ -93,13 +93,15 @@ def settle(
     raise_problems([problem.sentence for problem in found if is_refused or not problem.rows], where=where)
     if not found:
         return rows, pl.DataFrame(schema=REJECTED_SCHEMA)
-    kept, rejected = _exclude(rows, found)
-    if kept.is_empty():
-        raise TableError(f"{where}: found a problem in every breast, expected one without; {rejected['sentence'][0]}")
-    return kept, rejected
+    return exclude(rows, found, where=where)
 
 
-def _exclude(rows: pl.DataFrame, problems: Sequence[Problem]) -> tuple[pl.DataFrame, pl.DataFrame]:
+def exclude(rows: pl.DataFrame, problems: Sequence[Problem], *, where: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows without the breasts (or exams) that problems are about, and the rejected ones.
+
+    Raises:
+        TableError: nothing is left.
+    """
     numbered = rows.with_row_index("row", offset=1).with_columns(
         (pl.col("exam_id") + "\n" + pl.col("laterality")).alias("breast")
     )
@@ -119,6 +121,8 @@ def _exclude(rows: pl.DataFrame, problems: Sequence[Problem]) -> tuple[pl.DataFr
         if row in reasons
     ]
     kept = numbered.filter(~pl.col("row").is_in(list(reasons))).drop("row", "breast")
+    if kept.is_empty():
+        raise TableError(f"{where}: found a problem in every breast, expected one without; {problems[0].sentence}")
     return kept, pl.DataFrame(rejected, schema=REJECTED_SCHEMA).unique(["image_id", "path"], maintain_order=True)
 
 
@@ -197,3 +201,18 @@ def write_rejected(rejected: pl.DataFrame, cohort: Path) -> Path | None:
     with replacing(path) as beside:
         rejected.write_parquet(beside)
     return path
+
+
+def count_facts(found: IndexedCohort) -> dict[str, object]:
+    """What a summary says of a cohort; of the rejected, the number for each reason."""
+    breasts = found.manifest.unique(["exam_id", "laterality"])
+    reasons = found.rejected["code"].value_counts(sort=True).sort("code")
+    return {
+        "images": found.manifest.height,
+        "images_missing": len(found.missing_image_ids),
+        "patients": found.manifest["patient_id"].n_unique(),
+        "breasts": breasts.height,
+        "breasts_with_cancer": breasts.filter(pl.col("cancer")).height,
+        "breasts_undetermined": breasts["cancer"].null_count(),
+        **{f"rejected_{code}": count for code, count in reasons.iter_rows()},
+    }
