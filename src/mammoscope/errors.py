@@ -1,6 +1,7 @@
 """The one exception tree of the project.
 
 MammoscopeError              exit code 1: our failure
+├── WorkerLostError          a worker process ended in its work, by itself or by the system
 └── UserInputError           exit code 2: the user's input; says where, found, expected, what to do
     ├── ConfigError          a recipe or settings file; the message begins with the dotted path of the key
     ├── TableError           a table of a cohort or of scores; all problems of a file in one message
@@ -15,6 +16,10 @@ MammoscopeError              exit code 1: our failure
 
 class MammoscopeError(Exception):
     """Anything that this project raises on purpose."""
+
+
+class WorkerLostError(MammoscopeError):
+    """A worker process ended before it gave its result."""
 
 
 class UserInputError(MammoscopeError):

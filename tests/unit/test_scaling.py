@@ -1,9 +1,11 @@
 import os
+import sys
+import time
 from collections.abc import Generator
 
 import pytest
 
-from mammoscope.errors import ImageRefusedError
+from mammoscope.errors import ImageRefusedError, UserInputError, WorkerLostError
 from mammoscope.scaling import count_cores, run_tasks
 
 
@@ -81,3 +83,52 @@ def test_without_affinity_the_cores_are_the_machines(
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: told)
     assert count_cores() == expected
+
+
+def end_process(number: int) -> int:
+    if number == 2:
+        os.abort()
+    return number
+
+
+def grow(number: int) -> int:
+    """Take more memory than loky lets a worker grow by, and long enough for it to look."""
+    if number > 1 and not hasattr(sys, "ballast"):
+        sys.ballast = bytearray(b"1") * (320 << 20)  # type: ignore[attr-defined]  # kept by the worker
+    time.sleep(0.35)
+    return number
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_a_worker_that_ends_is_told(n_workers: int) -> None:
+    sentence = f"one of {n_workers} worker processes was ended from outside, .* --workers 1"
+    with pytest.raises(WorkerLostError, match=sentence):
+        list(run_tasks(end_process, range(4), n_workers=n_workers, is_apart=True))
+
+
+def test_one_worker_apart_is_another_process() -> None:
+    pids = {pid for pid, _ in run_tasks(place_of_work, [1, 2], n_workers=1, is_apart=True)}
+    assert len(pids) == 1
+    assert os.getpid() not in pids
+
+
+def test_a_worker_that_grows_is_replaced_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
+    assert sorted(run_tasks(grow, range(8), n_workers=2)) == list(range(8))
+    assert capfd.readouterr().err == ""
+
+
+def test_an_unknown_backend_is_refused() -> None:
+    with pytest.raises(UserInputError, match="--backend: found 'slurm', expected local, ray, dask"):
+        run_tasks(square, [1], n_workers=1, backend="slurm")
+
+
+def test_a_cluster_without_a_backend_is_refused() -> None:
+    with pytest.raises(UserInputError, match="--cluster: found tcp://there, expected none for this machine"):
+        run_tasks(square, [1], n_workers=1, cluster="tcp://there")
+
+
+@pytest.mark.parametrize("backend", ["ray", "dask"])
+def test_a_backend_that_is_not_installed_names_its_extra(monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+    monkeypatch.setitem(sys.modules, {"ray": "ray", "dask": "distributed"}[backend], None)
+    with pytest.raises(UserInputError, match=rf"the extra {backend}; .* pip install 'mammoscope\[{backend}\]'"):
+        list(run_tasks(square, [1], n_workers=1, backend=backend))

@@ -24,7 +24,10 @@ def resolve_workers(n_workers: int) -> int:
 
 @contextmanager
 def progress_bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr with rate and time left; yields the function that advances it by n."""
+    """A bar on stderr with rate and time left; yields the function that advances it by n.
+
+    It shows with the first step, so that no empty bar stands before the sentence of a refusal.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -50,9 +53,19 @@ def progress_bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(title, total=total)
-        yield lambda n: progress.advance(task, n)
+    progress = Progress(*columns, console=Console(stderr=True))
+    task = progress.add_task(title, total=total)
+
+    def advance(n: int) -> None:
+        progress.start()  # does nothing when it has started
+        progress.advance(task, n)
+
+    try:
+        yield advance
+        progress.start()  # nothing to do is shown too
+    finally:
+        if progress.live.is_started:
+            progress.stop()
 
 
 def print_summary(title: str, facts: Mapping[str, object], *, as_json: bool) -> None:

@@ -5,7 +5,9 @@ import traceback
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
+from mammoscope.cli.audit import audit
 from mammoscope.cli.demo import demo
 from mammoscope.cli.doctor import doctor
 from mammoscope.cli.evaluate import evaluate
@@ -18,7 +20,24 @@ from mammoscope.cli.synthesize import synthesize
 from mammoscope.cli.train import train
 from mammoscope.errors import MammoscopeError, UserInputError
 
+_RESUMABLE = {"synthesize", "prepare", "train"}
+
+
+class _Commands(TyperGroup):
+    """The commands, of which each may be stopped by Ctrl-C."""
+
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]  # typer's own base class is private
+        """Run a command; Ctrl-C gives one sentence and exit code 130."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            going_on = "; the same command goes on where it was" if ctx.invoked_subcommand in _RESUMABLE else ""
+            sys.stderr.write(f"stopped by Ctrl-C{going_on}\n")
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="mammoscope",
     help="Find breast cancer in screening mammograms: DICOM files in, evidence out.\n\n"
     "Research software, not a medical device.",
@@ -30,6 +49,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(synthesize)
 app.add_typer(index_app, name="index")
+app.command()(audit)
 app.command()(inspect)
 app.command()(prepare)
 app.command()(split)

@@ -20,6 +20,10 @@ def prepare(
     window: Annotated[str, typer.Option(help="Grey scale: minmax, or dicom for the window of the file.")] = "minmax",
     workers: WorkersOption = 0,
     as_json: JsonOption = False,
+    backend: Annotated[str, typer.Option(help="Where to work: local, or a running ray or dask cluster.")] = "local",
+    cluster: Annotated[
+        str | None, typer.Option(help="Address of the cluster; else RAY_ADDRESS or DASK_SCHEDULER_ADDRESS.")
+    ] = None,
 ) -> None:
     """Decode, normalise and crop the images of a cohort once, so that training reads small pictures.
 
@@ -39,7 +43,7 @@ def prepare(
     settings = build_settings(PrepareSettings, table, where="prepare")
     jobs = _read_jobs(cohort)
     with progress_bar("prepare", total=len(jobs)) as advance:
-        runner = partial(run_tasks, n_workers=resolve_workers(workers))
+        runner = partial(run_tasks, n_workers=resolve_workers(workers), is_apart=True, backend=backend, cluster=cluster)
         summary = prepare_store(jobs, output, settings, run_tasks=runner, advance=advance)
     _report(summary, output, as_json=as_json)
 

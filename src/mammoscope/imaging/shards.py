@@ -2,7 +2,10 @@
 
 A shard is two files of one number: `.raw`, the prepared pictures one after the other, little-endian, and `.parquet`,
 a row per image, prepared or rejected. The table is written last, so that a shard with a table is whole. So it is with
-`prepared.parquet`: a store that has it is complete.
+`prepared.parquet`: a store that has it is complete. While a shard is at work, `.at` names the image that is.
+
+Who may write: one preparation at a time, which holds the lock; and of the worker processes only those that carry its
+turn, a word in the lock's file, so that workers that outlived a killed preparation stop at their next image.
 """
 
 import fcntl
@@ -86,6 +89,11 @@ def to_record(pixels: CanvasPixels) -> bytes:
     return pixels.astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
+def mark_path(store: Path, index: int) -> Path:
+    """The id of the image of a shard that is at work; gone when the shard is done."""
+    return store / "shards" / f"{index:05d}.at"
+
+
 @contextmanager
 def lock_store(store: Path) -> Iterator[None]:
     """Hold a store, made where it does not exist, so that no other process writes to it.
@@ -104,6 +112,43 @@ def lock_store(store: Path) -> Iterator[None]:
         ) from error
     finally:
         os.close(descriptor)
+
+
+def take_turn(store: Path) -> str:
+    """A word that only workers of this preparation know; whoever carries an older one may write no more."""
+    turn = os.urandom(8).hex()
+    (store / LOCK_NAME).write_text(turn, encoding="ascii")
+    return turn
+
+
+def check_turn(store: Path, turn: str) -> None:
+    """Refuse to write for a preparation whose turn is over.
+
+    Raises:
+        StoreError: another preparation has begun since.
+    """
+    lock = store / LOCK_NAME
+    if turn != (lock.read_text(encoding="ascii") if lock.exists() else ""):
+        raise StoreError(f"{store}: found that another preparation took over, expected to be the only one; let it work")
+
+
+def mark(store: Path, index: int, image_id: str) -> None:
+    """Leave word of the image that is at work, for whoever finds out that the process ended in it."""
+    mark_path(store, index).write_text(image_id, encoding="utf-8")
+
+
+@contextmanager
+def marking(store: Path, index: int) -> Iterator[None]:
+    """Take the mark of a shard away, however the block ends, unless the process ends in it."""
+    try:
+        yield
+    finally:
+        mark_path(store, index).unlink(missing_ok=True)
+
+
+def read_marks(store: Path) -> set[str]:
+    """The images that were at work when their processes ended."""
+    return {path.read_text(encoding="utf-8") for path in (store / "shards").glob("*.at")}
 
 
 class ShardWriter:
@@ -139,10 +184,18 @@ def write_shard(store: Path, index: int, jobs_hash: str) -> Iterator[ShardWriter
         table.write_parquet(beside, metadata={_JOBS_KEY: jobs_hash})
 
 
+def _is_known(table: Path, jobs_hash: str) -> bool:
+    """Whether a shard's table is of these jobs; one that cannot be read, or was just taken away, is of none."""
+    try:
+        return pl.read_parquet_metadata(table).get(_JOBS_KEY) == jobs_hash
+    except (OSError, pl.exceptions.PolarsError):
+        return False
+
+
 def is_done(store: Path, index: int, jobs_hash: str, record_bytes: int) -> bool:
     """Whether a shard is whole, of these very jobs, and none of its missing files has come back."""
     path = table_path(store, index)
-    if not path.exists() or pl.read_parquet_metadata(path).get(_JOBS_KEY) != jobs_hash:
+    if not _is_known(path, jobs_hash):
         return False
     table = pl.read_parquet(path, columns=["path", "code"])
     n_prepared = table.filter(code=Verdict.OK.value).height
@@ -161,8 +214,7 @@ def open_for_writing(store: Path, n_shards: int) -> None:
     """Take away what a change would make untrue: the store's tables first, then shards of jobs that are gone."""
     for name in (PREPARED_NAME, REJECTED_NAME):
         (store / name).unlink(missing_ok=True)
-    for path in _surplus(store, n_shards):
-        path.unlink()
+    _clear(store, n_shards)
 
 
 def finish(store: Path, n_shards: int) -> None:
@@ -175,6 +227,14 @@ def finish(store: Path, n_shards: int) -> None:
     ):
         with replacing(store / name) as beside:
             rows.filter(wanted).select(list(schema)).write_parquet(beside)
+    _clear(store, n_shards)
+    (store / LOCK_NAME).write_bytes(b"")  # the turn is over
+
+
+def _clear(store: Path, n_shards: int) -> None:
+    """Remove shards of jobs that are gone, marks, and what killed workers had begun."""
+    for path in _surplus(store, n_shards):
+        path.unlink(missing_ok=True)
 
 
 def _surplus(store: Path, n_shards: int) -> list[Path]:

@@ -10,7 +10,6 @@ from pydicom import uid
 from mammoscope.config import build_settings, to_toml
 from mammoscope.errors import ConfigError, ImageRefusedError
 from mammoscope.files import sha256_of_bytes
-from mammoscope.imaging import batch
 from mammoscope.imaging.batch import PrepareJob, Rejection, prepare_job
 from mammoscope.imaging.prepare import PreparedImage, PrepareSettings, prepare_image
 
@@ -200,29 +199,25 @@ def test_a_refused_file_is_rejected_with_its_code(tmp_path: Path) -> None:
     assert (rejection.image_id, rejection.path, rejection.code) == ("1", str(tmp_path / "1.dcm"), "not_dicom")
 
 
-def test_an_unforeseen_error_is_rejected_and_named(
-    tmp_path: Path, make_dicom: MakeDicom, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unforeseen_error_is_rejected_and_named(tmp_path: Path, make_dicom: MakeDicom) -> None:
     def fail(*_: object, **__: object) -> PreparedImage:
         raise ZeroDivisionError("Smith^Anna")
 
     (tmp_path / "1.dcm").write_bytes(make_dicom())
-    monkeypatch.setattr(batch, "prepare_image", fail)
-    rejection = prepare_job(PrepareJob("1", str(tmp_path / "1.dcm")), SETTINGS)
+    rejection = prepare_job(PrepareJob("1", str(tmp_path / "1.dcm")), SETTINGS, fail)
     assert isinstance(rejection, Rejection)
     assert rejection.code == "undecodable"
     assert "ends in ZeroDivisionError" in rejection.sentence
     assert "Smith" not in rejection.sentence
 
 
-def test_lack_of_memory_is_not_blamed_on_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lack_of_memory_is_not_blamed_on_the_file(tmp_path: Path) -> None:
     def fail(*_: object, **__: object) -> PreparedImage:
         raise MemoryError
 
     (tmp_path / "1.dcm").write_bytes(b"")
-    monkeypatch.setattr(batch, "prepare_image", fail)
     with pytest.raises(MemoryError):
-        prepare_job(PrepareJob("1", str(tmp_path / "1.dcm")), SETTINGS)
+        prepare_job(PrepareJob("1", str(tmp_path / "1.dcm")), SETTINGS, fail)
 
 
 def test_the_picture_is_believed_before_the_orientation_and_the_conflict_is_told(make_dicom: MakeDicom) -> None:
