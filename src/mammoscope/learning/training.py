@@ -63,7 +63,8 @@ def select_rows(
         )
     usable = stored.filter(pl.col("cancer").is_not_null())
     held_out = usable.filter(pl.col("fold") == fold)
-    training = sample_rows(usable.filter(pl.col("fold") != fold), recipe.sampling)
+    # a patient without a fold is never held out, so trained on always
+    training = sample_rows(usable.filter(pl.col("fold").ne_missing(fold)), recipe.sampling)
     if held_out.is_empty():
         raise TableError(f"fold {fold}: no held-out image has an outcome and a picture; prepare the cohort's images")
     if training["cancer"].n_unique() != 2:  # noqa: PLR2004  # cases and controls
@@ -80,14 +81,15 @@ def select_rows(
 
 
 def list_folds(manifest: pl.DataFrame) -> list[int]:
-    """The folds of a manifest.
+    """The folds of a manifest; patients without one are never held out.
 
     Raises:
         TableError: it is not split.
     """
-    if manifest["fold"].null_count():
+    folds = sorted(manifest["fold"].drop_nulls().unique().to_list())
+    if not folds:
         raise TableError("manifest: fold is empty; split the cohort first with `mammoscope split`")
-    return sorted(manifest["fold"].unique().to_list())
+    return folds
 
 
 def _check_fold(manifest: pl.DataFrame, fold: int) -> None:

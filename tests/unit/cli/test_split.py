@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from mammoscope.cohort.manifest import manifest_hash, read_manifest
+from mammoscope.cohort.manifest import manifest_hash, read_manifest, write_manifest
 
 CliRun = Callable[..., tuple[int, str, str]]
 
@@ -23,6 +23,7 @@ def test_the_summary_for_machines_counts_as_the_manifest(run_cli: CliRun, tmp_co
     summary, manifest = json.loads(out), read_manifest(tmp_cohort)
     assert summary["manifest"] == str(tmp_cohort / "manifest.parquet")
     assert summary["sha256"] == manifest_hash(manifest)
+    assert set(summary) == {"folds", "largest_imbalance", "manifest", "sha256"}
     for fold in summary["folds"]:
         assert fold["n_images"] == manifest.filter(pl.col("fold") == fold["fold"]).height
 
@@ -70,3 +71,72 @@ def test_nothing_that_is_printed_names_a_patient(run_cli: CliRun, tmp_cohort: Pa
     _, out, err = run_cli("split", tmp_cohort, "--folds", 2)
     assert "patient0" not in out + err
     assert "exam0" not in out + err
+
+
+@pytest.fixture
+def wide_cohort(manifest_of: Callable[..., pl.DataFrame], tmp_path: Path) -> Path:
+    """Fifty patients, ten with cancer, sites 2 and 10."""
+    manifest = manifest_of([True] * 10 + [False] * 40, sites=("2", "10"))
+    write_manifest(manifest, tmp_path / "wide")
+    return tmp_path / "wide"
+
+
+def test_without_a_way_there_are_four_folds(run_cli: CliRun, wide_cohort: Path) -> None:
+    assert len(json.loads(run_cli("split", wide_cohort, "--json")[1])["folds"]) == 4
+
+
+def test_the_prevalences_and_the_largest_imbalance_are_printed(run_cli: CliRun, wide_cohort: Path) -> None:
+    lines = run_cli("split", wide_cohort, "--folds", 2)[1].splitlines()
+    # 5 of 25 patients with cancer in one of two breasts: 5 of 50 breasts, and 10 of 100 images
+    expected = "25 patients, 100 images, 50 breasts, 5 with cancer (10.00% of breasts, 10.00% of images)"
+    assert lines[1:3] == [f"  fold 0: {expected}", f"  fold 1: {expected}"]
+    assert lines[3].startswith("  largest imbalance: ")
+    assert lines[3].endswith("25.0 expected") or lines[3].endswith("20.0 expected")
+
+
+def test_a_hold_out_is_one_fold(run_cli: CliRun, wide_cohort: Path) -> None:
+    code, out, err = run_cli("split", wide_cohort, "--hold-out", 0.2)
+    assert (code, err) == (0, "")
+    assert "  fold 0: 10 patients, 40 images, 20 breasts, 2 with cancer" in out
+    assert "  never held out: 40 patients, 160 images, 80 breasts, 8 with cancer" in out
+    assert read_manifest(wide_cohort)["fold"].null_count() == 160
+
+
+def test_the_site_of_each_fold_is_said(run_cli: CliRun, wide_cohort: Path) -> None:
+    out = run_cli("split", wide_cohort, "--leave-one-out", "site")[1]
+    assert "  fold 0 (site 2): 25 patients" in out
+    assert "  fold 1 (site 10): 25 patients" in out
+    assert "largest imbalance" not in out
+    facts = json.loads(run_cli("split", wide_cohort, "--leave-one-out", "site", "--json")[1])
+    assert [(fold["site"], fold["fold"]) for fold in facts["folds"]] == [("2", 0), ("10", 1)]
+    by_site = read_manifest(wide_cohort).select("site", "fold").unique()
+    assert set(by_site.iter_rows()) == {("2", 0), ("10", 1)}
+
+
+def test_patients_of_two_machines_are_counted_in_a_warning(run_cli: CliRun, tmp_cohort: Path) -> None:
+    machine = pl.Series("machine", ["a", "b"] * 2 + ["a"] * 8 + ["b"] * 8)
+    write_manifest(read_manifest(tmp_cohort).with_columns(machine), tmp_cohort)
+    code, _, err = run_cli("split", tmp_cohort, "--leave-one-out", "machine")
+    assert code == 0
+    assert err.startswith("warning: --leave-one-out machine: patients with images of more than one machine: 1; each")
+
+
+def test_folds_of_a_table_are_taken_over(run_cli: CliRun, tmp_cohort: Path, tmp_path: Path) -> None:
+    table = tmp_path / "folds.csv"
+    table.write_text("patient_id,part\n" + "".join(f"patient{number},{number % 2}\n" for number in range(5)))
+    assert run_cli("split", tmp_cohort, "--from", table, "--fold-column", "part")[0] == 0
+    assert read_manifest(tmp_cohort)["fold"].to_list() == [fold for fold in (0, 1, 0, 1, 0) for _ in range(4)]
+    before = (tmp_cohort / "manifest.parquet").read_bytes()
+    code, _, err = run_cli("split", tmp_cohort, "--from", table)
+    assert (code, err.splitlines()[0].startswith(f"error: {table}: columns missing: fold;")) == (2, True)
+    assert (tmp_cohort / "manifest.parquet").read_bytes() == before
+
+
+def test_two_ways_at_once_are_refused(run_cli: CliRun, tmp_cohort: Path) -> None:
+    code, _, err = run_cli("split", tmp_cohort, "--folds", 2, "--hold-out", 0.2)
+    assert (code, err) == (2, "error: --folds and --hold-out: each says how to split, expected one of them\n")
+
+
+def test_a_column_without_a_table_is_refused(run_cli: CliRun, tmp_cohort: Path) -> None:
+    code, _, err = run_cli("split", tmp_cohort, "--fold-column", "part")
+    assert (code, err) == (2, "error: --fold-column: found 'part' without a table; give the table with --from\n")

@@ -108,6 +108,18 @@ def test_a_manifest_that_is_not_split_is_refused(
         list_folds(unsplit)
 
 
+def test_patients_without_a_fold_are_never_held_out_and_always_trained_on(
+    recipe_of: RecipeOf, tiny_manifest: pl.DataFrame, tiny_store: PreparedStore
+) -> None:
+    """A hold-out: fold 0, and the others without a fold."""
+    held = tiny_manifest.with_columns(fold=pl.when(pl.col("fold") == 0).then("fold"))
+    assert list_folds(held) == [0]
+    trained, held_out = select_rows(held, tiny_store, fold=0, recipe=recipe_of())
+    as_folds = select_rows(tiny_manifest, tiny_store, fold=0, recipe=recipe_of())
+    assert trained["image_id"].equals(as_folds[0]["image_id"])
+    assert held_out["image_id"].equals(as_folds[1]["image_id"])
+
+
 def test_a_fold_that_is_not_there_is_refused(
     recipe_of: RecipeOf, tiny_manifest: pl.DataFrame, tiny_store: PreparedStore
 ) -> None:

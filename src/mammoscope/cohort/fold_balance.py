@@ -1,0 +1,71 @@
+"""How like the whole each fold is: a table of fold by stratum, and the largest imbalance in it."""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from mammoscope.cohort.stratify import STRATA, describe_strata
+
+LEAST_EXPECTED = 20  # below this, one more or one less is over 5 %, which no dealing of whole patients can mend
+_JOINED = tuple((("outcome", name)) for name in STRATA if name not in {"outcome", "cancer_images"})
+_COLUMNS = ("stratum", "value", "unit", "fold", "n", "n_expected", "imbalance")
+
+
+def tabulate_folds(manifest: pl.DataFrame) -> pl.DataFrame:
+    """A row for each stratum, value and fold; a null fold is that of those who are never held out.
+
+    Columns: `stratum`, `value`, `unit` (`patients`; `breasts` or `images` in the rows of cancer, which are the
+    prevalences), `fold`, `n` (so many the fold has), `n_expected` (so many it would have were its share that of the
+    whole), `imbalance` (n / n_expected - 1: 0.05 is 5 % too many; null where nothing is expected).
+
+    Strata of patients are those of `describe_strata`, and each but the count of cancer images within cases and
+    controls.
+    """
+    parts = [*_prevalences(manifest), *_strata_of_patients(manifest)]
+    imbalance = pl.when(pl.col("n_expected") > 0).then(pl.col("n") / pl.col("n_expected") - 1)
+    return pl.concat(parts).with_columns(imbalance.alias("imbalance")).select(_COLUMNS)
+
+
+def largest_imbalance(table: pl.DataFrame) -> dict[str, object] | None:
+    """The row with the largest imbalance, up or down, of those that expect `LEAST_EXPECTED` or more; None without one.
+
+    Those who are never held out are passed over. Of equal rows it is the first.
+    """
+    rows = table.filter(pl.col("fold").is_not_null(), pl.col("n_expected") >= LEAST_EXPECTED)
+    if rows.is_empty():
+        return None
+    return rows.sort(pl.col("imbalance").abs(), descending=True, maintain_order=True).row(0, named=True)
+
+
+def _prevalences(manifest: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    known = manifest.filter(pl.col("cancer").is_not_null())
+    for unit, rows in (("breasts", known.unique(["exam_id", "laterality"])), ("images", known)):
+        folds = rows.group_by("fold").agg(pl.len().alias("n_in_fold"), pl.col("cancer").sum().alias("n"))
+        share = rows["cancer"].mean()
+        yield folds.sort("fold", nulls_last=True).select(
+            pl.lit("cancer").alias("stratum"),
+            pl.lit("yes").alias("value"),
+            pl.lit(unit).alias("unit"),
+            "fold",
+            pl.col("n").cast(pl.Int64),
+            (pl.col("n_in_fold") * pl.lit(share, pl.Float64)).alias("n_expected"),
+        )
+
+
+def _strata_of_patients(manifest: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    patients = describe_strata(manifest).join(manifest.select("patient_id", "fold").unique(), on="patient_id")
+    sizes = patients.group_by("fold", maintain_order=True).agg(pl.col("patient_id").n_unique().alias("n_in_fold"))
+    n_patients = patients["patient_id"].n_unique()
+    for names in (*((name,) for name in STRATA), *_JOINED):
+        borne = patients.select("patient_id", "fold", pl.concat_str(names, separator=", ").alias("value")).unique()
+        whole = borne.group_by("value").agg(pl.len().alias("n_in_whole"))
+        counts = borne.group_by("value", "fold").agg(pl.len().alias("n"))
+        every = whole.join(sizes, how="cross").join(counts, on=["value", "fold"], how="left", nulls_equal=True)
+        yield every.sort("value", "fold", nulls_last=True).select(
+            pl.lit(" and ".join(names)).alias("stratum"),
+            "value",
+            pl.lit("patients").alias("unit"),
+            "fold",
+            pl.col("n").fill_null(0).cast(pl.Int64),
+            (pl.col("n_in_whole") * pl.col("n_in_fold") / n_patients).alias("n_expected"),
+        )
