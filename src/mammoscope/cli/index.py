@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from mammoscope.cohort.manifest import Problem
     from mammoscope.cohort.sources.indexing import Handling, IndexedCohort
+    from mammoscope.cohort.sources.outcomes import OutcomeRule
 
 index_app = typer.Typer(help="Make the manifest of a cohort from its published files.", no_args_is_help=True)
 
@@ -24,6 +25,14 @@ ConflictOption = Annotated[
 ]
 HeadersOption = Annotated[
     bool, typer.Option("--check-headers", help="Read the DICOM headers too, and compare their side with the table's.")
+]
+CaseOption = Annotated[str, typer.Option(help="BI-RADS categories that make a case, where they decide.")]
+ControlOption = Annotated[str, typer.Option(help="BI-RADS categories that make a control, where they decide.")]
+BenignOption = Annotated[
+    Literal["control", "undetermined"], typer.Option(help="What a breast with benign pathology is.")
+]
+NormalSideOption = Annotated[
+    Literal["control", "undetermined"], typer.Option(help="What the healthy side of a patient with cancer is.")
 ]
 
 
@@ -82,6 +91,52 @@ def index_dicom(
         runner = partial(run_tasks, n_workers=resolve_workers(workers))
         headers = read_headers(paths, accept or [], run_tasks=runner, advance=advance)
     _write(build_cohort(headers, told, on_conflict=on_conflict), cohort, as_json=as_json)
+
+
+@index_app.command("table")
+def index_table(
+    table: Annotated[Path, typer.Option(help="A CSV or Parquet table with a row for each mammogram.")],
+    mapping: Annotated[str, typer.Option(help="TOML file: what its columns mean; or cbis_ddsm_mass, the example.")],
+    cohort: OutputOption,
+    images: Annotated[Path | None, typer.Option(help="Folder below which the paths of the mapping lie.")] = None,
+    case_birads: CaseOption = "4,5,6",
+    control_birads: ControlOption = "1,2",
+    benign: BenignOption = "control",
+    normal_side: NormalSideOption = "control",
+    allow_missing: MissingOption = False,
+    on_conflict: ConflictOption = "refuse",
+    check_headers: HeadersOption = False,
+    workers: WorkersOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Index any table with the help of a small mapping file; without --images, a table-only cohort.
+
+    Example: mammoscope index table --table index.csv --mapping cbis_ddsm_mass --images . -o cohort
+    """
+    from mammoscope.cohort.sources.mapping import read_mapping
+    from mammoscope.cohort.sources.table import read_mapped_table
+
+    rule = _rule(case_birads, control_birads, benign=benign, normal_side=normal_side)
+    handling = _handling(on_conflict, allow_missing=allow_missing, check_headers=check_headers, workers=workers)
+    found = read_mapped_table(table, images, read_mapping(mapping), rule=rule, handling=handling)
+    _write(found, cohort, as_json=as_json)
+
+
+def _rule(
+    case_birads: str = "4,5,6",
+    control_birads: str = "1,2",
+    *,
+    benign: Literal["control", "undetermined"] = "control",
+    normal_side: Literal["control", "undetermined"] = "control",
+) -> "OutcomeRule":
+    from mammoscope.cohort.sources.outcomes import OutcomeRule, parse_categories
+
+    return OutcomeRule(
+        case_birads=parse_categories(case_birads, option="--case-birads"),
+        control_birads=parse_categories(control_birads, option="--control-birads"),
+        benign=benign,
+        normal_side=normal_side,
+    )
 
 
 def _handling(

@@ -176,7 +176,7 @@ def test_headers_are_compared_with_the_table_when_that_is_asked(run_cli: CliRun,
     assert err.count("laterality: found 'L', but the file says R") == 4
 
 
-@pytest.mark.parametrize("command", ["rsna", "dicom"])
+@pytest.mark.parametrize("command", ["rsna", "dicom", "table"])
 def test_every_source_shows_an_example(run_cli: CliRun, command: str) -> None:
     code, out, _ = run_cli("index", command, "--help")
     assert code == 0

@@ -1,0 +1,1 @@
+"""Mappings of tables that are known: column to field, for `mammoscope index table`."""
