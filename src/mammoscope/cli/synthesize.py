@@ -23,6 +23,9 @@ def synthesize(
     ] = None,
     artefacts: Annotated[float, typer.Option(help="Share of the pictures with an artefact, 0 to 1.")] = 0.0,
     masks: Annotated[bool, typer.Option("--masks", help="Write also which pixels are breast, as PNG files.")] = False,
+    oddities: Annotated[
+        bool, typer.Option("--oddities", help="Write also a folder of odd files, each with the verdict that is due.")
+    ] = False,
     workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -33,7 +36,7 @@ def synthesize(
     Example: mammoscope synthesize phantoms --patients 250 --prevalence 0.3 --seed 1 --scale 0.25
 
     Hard ones: mammoscope synthesize hard --patients 50 --prevalence 0.3 --seed 1 --scale 0.2 --machines 21,101,106
-    --artefacts 0.5 --masks
+    --artefacts 0.5 --masks --oddities
     """
     from dataclasses import asdict
     from functools import partial
@@ -51,6 +54,7 @@ def synthesize(
         transfer_syntax=transfer_syntax,
         artefacts=artefacts,
         masks=masks,
+        oddities=oddities,
     )
     runner = partial(run_tasks, n_workers=resolve_workers(workers))
     with progress_bar("synthesize", total=4 * (patients + held_out)) as advance:

@@ -18,6 +18,7 @@ from mammoscope.files import replacing, write_text
 from mammoscope.phantom.artefacts import Artefact, Mask
 from mammoscope.phantom.dicom import Identity, encode_dicom
 from mammoscope.phantom.machine import MACHINES, SMALLEST_SCALE, Encoding
+from mammoscope.phantom.oddities import write_oddities
 from mammoscope.phantom.patient import Assignment, PatientPlan, Subset, plan_patient
 from mammoscope.phantom.picture import MammogramPlan, draw_picture, padding_value
 from mammoscope.phantom.reshaping import disturb
@@ -53,6 +54,7 @@ class CohortSettings(Settings):
     )
     transfer_syntax: Encoding | None = None  # of all files; None leaves each machine its own
     artefacts: Annotated[float, Field(ge=0, le=1, exclude_if=operator.not_)] = 0.0  # share of the pictures with one
+    oddities: Annotated[bool, Field(exclude_if=operator.not_)] = False  # a folder of files that need a verdict
     masks: Annotated[bool, Field(exclude_if=operator.not_)] = False  # the truth of every pixel, as PNG files
 
     @field_validator("machines")
@@ -91,6 +93,7 @@ class CohortSummary:
     n_held_out: int
     n_images: int
     n_images_resumed: int  # they were there already
+    n_oddities: int = 0
 
 
 def synthesize_cohort(
@@ -115,6 +118,7 @@ def synthesize_cohort(
         n_images_resumed += n_resumed
         advance(4)
     plans = [_plan(assignment, settings) for assignment in assignments]
+    n_oddities = write_oddities(out, seed=settings.seed) if settings.oddities else 0
     _write_tables(out, plans)
     return CohortSummary(
         n_patients=settings.patients,
@@ -122,6 +126,7 @@ def synthesize_cohort(
         n_held_out=settings.held_out,
         n_images=sum(len(plan.mammograms) for plan in plans),
         n_images_resumed=n_images_resumed,
+        n_oddities=n_oddities,
     )
 
 

@@ -25,6 +25,7 @@ def test_the_command_writes_a_cohort_and_says_so_in_json(tmp_path: Path) -> None
     assert summary["n_cases"] == 1
     assert (tmp_path / "out" / "train.csv").is_file()
     assert not (tmp_path / "out" / "test.csv").exists()
+    assert not (tmp_path / "out" / "oddities").exists()
 
 
 def test_no_patients_are_refused(tmp_path: Path) -> None:
@@ -61,3 +62,11 @@ def test_a_machine_that_is_no_number_is_refused(tmp_path: Path) -> None:
     result = CliRunner().invoke(APP, _arguments(tmp_path / "out", "--machines", "21,siemens"))
     assert isinstance(result.exception, ConfigError)
     assert "machines" in str(result.exception)
+
+
+def test_oddities_are_written_beside_the_cohort(tmp_path: Path) -> None:
+    result = CliRunner().invoke(APP, _arguments(tmp_path / "out", "--oddities", "--json"))
+    assert result.exit_code == 0, result.output
+    table = pl.read_csv(tmp_path / "out" / "truth_verdicts.csv")
+    assert json.loads(result.stdout)["n_oddities"] == len(table)
+    assert all((tmp_path / "out" / name).is_file() for name in table["file"])
