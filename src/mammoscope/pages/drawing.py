@@ -81,12 +81,12 @@ def draw_dots(axes: Axes, dots: Sequence[Dot], *, reference: float | None = None
 
 
 def draw_shares(axes: Axes, counts: Sequence[int], *, edges: Sequence[float], colour: str, label: str) -> None:
-    """A histogram as shares of its own number, in %, with its number and name in the corner."""
+    """A histogram as shares of its own number, in %, with its number and name above."""
     share = 100 * np.array(counts) / max(1, sum(counts))
     axes.bar(edges[:-1], share, width=np.diff(edges) * 0.86, align="edge", color=colour, linewidth=0)
     axes.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.08 * max(1.0, float(share.max()))), ylabel="%")
     axes.grid(visible=False, axis="x")
-    axes.text(0.985, 0.9, f"{sum(counts):,} {label}", transform=axes.transAxes, ha="right", va="top")
+    axes.text(0.985, 1.02, f"{sum(counts):,} {label}", transform=axes.transAxes, ha="right", va="bottom")
 
 
 def canvas_of_one(width: float, height: float) -> tuple[Canvas, Axes]:

@@ -1,0 +1,141 @@
+"""The shortcut audit: a planted scanner is found, an innocent one is not, and gaps count as values."""
+
+from collections.abc import Callable
+
+import numpy as np
+import polars as pl
+import pytest
+
+from mammoscope.cohort.audit.shortcuts import (
+    ColumnKind,
+    Shortcut,
+    ShortcutAudit,
+    audit_shortcuts,
+    code_values,
+    describe_breasts,
+)
+
+BuildCohort = Callable[..., pl.DataFrame]
+
+
+def by_column(audit: ShortcutAudit) -> dict[str, Shortcut]:
+    return {each.column: each for each in audit.shortcuts}
+
+
+def run(manifest: pl.DataFrame, prepared: pl.DataFrame | None = None, *, seed: int = 0) -> dict[str, Shortcut]:
+    return by_column(audit_shortcuts(manifest, prepared, rng=np.random.default_rng(seed)))
+
+
+@pytest.fixture(scope="module")
+def planted(build: BuildCohort) -> pl.DataFrame:
+    """200 women: the machine gives cancer away, the site does not, and density is missing for those with cancer."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(200):
+        is_case = number % 5 == 0
+        rows.append(
+            {
+                "cancer": is_case,
+                "machine": "trap" if is_case == (rng.random() < 0.9) else "fair",
+                "site": str(rng.integers(0, 2)),
+                "density": None if is_case else "B",
+                "age_years": 50.0,
+            }
+        )
+    return build(*rows)
+
+
+def test_a_scanner_that_gives_cancer_away_is_found(planted: pl.DataFrame) -> None:
+    found = run(planted)
+    machine = found["machine"]
+    assert machine.kind is ColumnKind.ACQUISITION
+    cancer = planted["cancer"].to_numpy()
+    is_trap = (planted["machine"] == "trap").to_numpy()
+    # a column of two values has the AUC (sensitivity + specificity) / 2, here also in each fold on average
+    assert machine.auc.value == pytest.approx((is_trap[cancer].mean() + (~is_trap)[~cancer].mean()) / 2, abs=0.01)
+    assert machine.auc.low is not None
+    assert machine.auc.low > 0.8
+
+
+def test_an_innocent_column_is_not(planted: pl.DataFrame) -> None:
+    site = run(planted)["site"]
+    assert site.auc.low is not None
+    assert site.auc.value < 0.6
+
+
+def test_what_is_missing_is_a_column_of_its_own(planted: pl.DataFrame) -> None:
+    found = run(planted)
+    missing = found["density is missing"]
+    assert (missing.kind, missing.n_values, missing.auc.value) == (ColumnKind.MISSING, 2, 1)
+    assert found["density"].auc.value == 1  # a gap is a value too
+    assert "machine is missing" not in found
+
+
+def test_a_column_that_is_the_same_everywhere_is_named_and_not_measured(planted: pl.DataFrame) -> None:
+    audit = audit_shortcuts(planted, None, rng=np.random.default_rng(0))
+    assert {"age_years", "source", "laterality"} <= set(audit.constant_columns)
+    assert "age_years" not in by_column(audit)
+    assert (audit.n_breasts, audit.n_cases, audit.n_folds, audit.reason) == (200, 40, 5, None)
+
+
+def test_the_best_predictor_stands_first(planted: pl.DataFrame) -> None:
+    values = [each.auc.value for each in audit_shortcuts(planted, None, rng=np.random.default_rng(0)).shortcuts]
+    assert values == sorted(values, reverse=True)
+
+
+def test_the_order_of_the_rows_changes_nothing_of_the_columns(planted: pl.DataFrame) -> None:
+    assert set(run(planted)) == set(run(planted.sample(fraction=1, shuffle=True, seed=1)))
+
+
+def test_a_store_adds_what_files_tell(planted: pl.DataFrame) -> None:
+    prepared = planted.filter(pl.col("image_id") != "image-7").select(
+        "image_id",
+        pl.when("cancer").then(4096).otherwise(2048).cast(pl.Int64).alias("original_rows"),
+        pl.lit(1024, pl.Int64).alias("original_columns"),
+        pl.lit("pillow").alias("decoder"),
+    )
+    found = run(planted, prepared)
+    assert found["image_size"].auc.value > 0.99  # the one without a picture is a value of its own
+    assert found["image_size"].n_values == 3
+    assert found["prepared picture is missing"].kind is ColumnKind.MISSING
+    assert "transfer_syntax" not in found
+
+
+@pytest.mark.parametrize("cancer", [[True, False, False], [True, True, True], [False] * 3, [None] * 3])
+def test_too_few_of_a_kind_is_said_in_words(build: BuildCohort, cancer: list[bool | None]) -> None:
+    audit = audit_shortcuts(build(*({"cancer": each} for each in cancer)), None, rng=np.random.default_rng(0))
+    assert audit.shortcuts == ()
+    assert audit.reason == "needs two patients with cancer and two without, in breasts with a known outcome"
+
+
+def test_a_breast_has_one_value_of_each_column(miniature: pl.DataFrame) -> None:
+    mixed = miniature.with_columns(
+        pl.Series("machine", ["9", "10", None, "9", "10", "10", "9"]),
+        pl.Series("age_years", [50.0, 60.0, None, 50.0, 60.0, 60.0, 70.0]),
+    )
+    breasts = {(row["exam_id"], row["laterality"]): row for row in describe_breasts(mixed, None).iter_rows(named=True)}
+    assert len(breasts) == 4  # without the undetermined one
+    left, right = breasts["exam-a", "L"], breasts["exam-a", "R"]
+    assert (left["machine"], left["age_years"], left["views_of_breast"]) == ("10 + 9", 55, "CC + MLO")
+    assert (right["machine"], right["age_years"]) == ("9", 50)  # what is missing in one image is not in the breast
+    assert (left["images_of_breast"], left["images_of_patient"]) == (2, 4)
+
+
+def test_the_type_of_the_file_is_read_from_its_name(miniature: pl.DataFrame) -> None:
+    names = ["/a/1.dcm", "/a/2.DCM", "/a/3.png", "/a.b/4", None, None, "/a/7.PNG"]
+    breasts = describe_breasts(miniature.with_columns(pl.Series("path", names)), None)
+    assert breasts["file_type"].to_list() == ["dcm", "png", None, "png"]
+
+
+def test_numbers_are_put_into_tenths() -> None:
+    codes = code_values(pl.Series([*range(100), None], dtype=pl.Float64))
+    assert np.bincount(codes).tolist() == [1, *[10] * 10]  # the missing one first
+
+
+def test_few_numbers_are_values_of_their_own() -> None:
+    assert code_values(pl.Series([4, 5, 4, 4, 4, 4, 4, 4, 4, 4, 4])).tolist() == [0, 1, *[0] * 9]
+    assert code_values(pl.Series([1.0, 2.0, 3.0])).tolist() == [0, 1, 2]
+
+
+def test_texts_are_numbered_with_the_missing_one_first() -> None:
+    assert code_values(pl.Series(["b", None, "a", "b"])).tolist() == [2, 0, 1, 2]
