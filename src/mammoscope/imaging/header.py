@@ -12,7 +12,9 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
+from pydicom.config import IGNORE
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 
 from mammoscope.anatomy import (
     SPECIMEN_CODES,
@@ -25,7 +27,7 @@ from mammoscope.anatomy import (
     parse_view_code,
     parse_view_modifier_code,
 )
-from mammoscope.errors import UserInputError
+from mammoscope.errors import ImageRefusedError, UserInputError
 from mammoscope.imaging.elements import (
     ElementReader,
     HeaderWarning,
@@ -221,7 +223,7 @@ def parse_dataset(dataset: Dataset, *, name: str) -> Header:
         ImageRefusedError: no_pixel_data, undecodable.
     """
     if "Rows" not in dataset or "Columns" not in dataset:
-        raise refuse_without_pixels(name)
+        raise _refuse_without_size(dataset, name)
     with judging_elements(name):
         element = ElementReader(dataset, name)
         fields = {
@@ -232,6 +234,14 @@ def parse_dataset(dataset: Dataset, *, name: str) -> Header:
             **_parse_origin(element),
         }
         return Header(**fields, warnings=tuple(element.warnings))
+
+
+def _refuse_without_size(dataset: Dataset, name: str) -> ImageRefusedError:
+    """The error for an object without rows and columns: a file that was cut off where its class is one of images."""
+    sop_class = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
+    if "Image Storage" in UID(str(sop_class), validation_mode=IGNORE).name:
+        return refuse_truncated(name, "an image that breaks off before its size")
+    return refuse_without_pixels(name)
 
 
 def _parse_format(element: ElementReader) -> dict[str, Any]:

@@ -27,6 +27,8 @@ from mammoscope.imaging.verdict import Verdict, refusal
 _IDENTIFYING: Final = frozenset(
     {"patient_id", "study_uid", "series_uid", "image_uid", "acquisition_date", "acquisition_time"}
 )
+_LIGHTEST: Final = frozenset({Verdict.UNKNOWN_SIDE, Verdict.UNKNOWN_VIEW})  # a table can say them
+
 ABSENT: Final = "-"
 """The text of a field that the file does not say."""
 
@@ -86,6 +88,7 @@ def inspect_file(content: bytes, settings: PrepareSettings, *, name: str) -> Ins
         preview = draw_preview(content, prepared)
     except ImageRefusedError as error:
         reasons.append(error)
+    reasons.sort(key=lambda error: error.code in _LIGHTEST)  # stable: the others stay in their order
     return Inspection(
         name=name,
         verdict=Verdict(reasons[0].code) if reasons else Verdict.OK,

@@ -168,8 +168,15 @@ def test_a_file_that_ends_inside_an_element_is_refused(make_dicom: MakeDicom) ->
 
 def test_a_report_is_refused(make_dicom: MakeDicom) -> None:
     with pytest.raises(ImageRefusedError, match="1: found a DICOM object without pixel data") as caught:
-        read_header(make_dicom(Rows=None, Columns=None, PixelData=None), name="1")
+        read_header(make_dicom(Rows=None, PixelData=None, SOPClassUID=uid.BasicTextSRStorage), name="1")
     assert caught.value.code == "no_pixel_data"
+
+
+@pytest.mark.parametrize("kept", [{}, {"SOPClassUID": uid.DigitalMammographyXRayImageStorageForPresentation}])
+def test_an_image_without_its_size_was_cut_off(make_dicom: MakeDicom, kept: dict[str, object]) -> None:
+    with pytest.raises(ImageRefusedError, match="1: found an image that breaks off before its size") as caught:
+        read_header(make_dicom(Columns=None, PixelData=None, **kept), name="1")
+    assert caught.value.code == "truncated"
 
 
 @pytest.mark.parametrize(
