@@ -17,7 +17,14 @@ def prepare(
     output: Annotated[Path, typer.Option("--output", "-o", help="The prepared store to write, or to go on with.")],
     size: Annotated[str, typer.Option(help="Rows x columns of a prepared image.")] = "1024x512",
     bits: Annotated[int, typer.Option(help="Bits of a grey value: 8 or 16.")] = 16,
-    window: Annotated[str, typer.Option(help="Grey scale: minmax, or dicom for the window of the file.")] = "minmax",
+    window: Annotated[
+        str, typer.Option(help="Grey scale: minmax, percentile, or dicom for the window of the file.")
+    ] = "minmax",
+    fit: Annotated[str, typer.Option(help="On the canvas: keep the breast's proportions, or stretch.")] = "proportions",
+    resolution: Annotated[str, typer.Option(help="Decode what the canvas needs, or the whole.")] = "canvas",
+    accept: Annotated[
+        list[str] | None, typer.Option(help="A verdict that does not refuse a file, such as secondary_capture; repeat.")
+    ] = None,
     workers: WorkersOption = 0,
     as_json: JsonOption = False,
     backend: Annotated[str, typer.Option(help="Where to work: local, or a running ray or dask cluster.")] = "local",
@@ -39,7 +46,15 @@ def prepare(
     from mammoscope.scaling import run_tasks
 
     rows, columns = _parse_size(size)
-    table = {"rows": rows, "columns": columns, "bits": bits, "window": window}
+    table: dict[str, object] = {
+        "rows": rows,
+        "columns": columns,
+        "bits": bits,
+        "window": window,
+        "fit": fit,
+        "resolution": resolution,
+    }
+    table["excluded"] = _list_excluded(accept or [])
     settings = build_settings(PrepareSettings, table, where="prepare")
     jobs = _read_jobs(cohort)
     with progress_bar("prepare", total=len(jobs)) as advance:
@@ -53,6 +68,16 @@ def _parse_size(size: str) -> tuple[int, int]:
     if not (rows.isdecimal() and columns.isdecimal()):
         raise UserInputError(f"--size: found {size!r}, expected rows x columns, such as 1024x512")
     return int(rows), int(columns)
+
+
+def _list_excluded(accepted: list[str]) -> list[str]:
+    from mammoscope.imaging.object_kind import SCREENING_EXCLUDES
+
+    excluded = [verdict.value for verdict in SCREENING_EXCLUDES]
+    for code in accepted:
+        if code not in excluded:
+            raise UserInputError(f"--accept: found {code!r}, expected one of {', '.join(excluded)}")
+    return [code for code in excluded if code not in accepted]
 
 
 def _read_jobs(cohort: Path) -> "list[PrepareJob]":

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 from numpy.typing import NDArray
+from pydicom import uid
 
 from mammoscope.cli.prepare import prepare
 from mammoscope.cohort.manifest import SCHEMA, write_manifest
@@ -99,3 +100,35 @@ def test_a_size_that_is_none_is_refused(cohort: Path, tmp_path: Path, size: str)
 def test_an_option_out_of_range_is_refused(cohort: Path, tmp_path: Path, option: str, value: object) -> None:
     with pytest.raises(ConfigError, match="prepare: "):
         prepare(cohort, tmp_path / "store", workers=1, **{option: value})  # type: ignore[arg-type]  # options of the cases above
+
+
+def test_the_settings_of_the_command_are_those_of_the_store(
+    tmp_path: Path, make_dicom: MakeDicom, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "film.dcm"
+    path.write_bytes(make_dicom(SOPClassUID=uid.SecondaryCaptureImageStorage))
+    cohort = _index(tmp_path / "cohort", [str(path)])
+    with pytest.raises(StoreError, match="none of 1 images could be prepared"):
+        prepare(cohort, tmp_path / "strict", size="64x64", workers=1)
+    assert open_store(tmp_path / "strict").rejected["code"].to_list() == ["secondary_capture"]
+    prepare(
+        cohort,
+        tmp_path / "store",
+        size="64x64",
+        window="percentile",
+        fit="stretch",
+        resolution="whole",
+        accept=["secondary_capture"],
+        workers=1,
+    )
+    store = open_store(tmp_path / "store")
+    assert store.settings.resolution == "whole"
+    assert store.settings.excluded == ("not_mammography", "for_processing", "localizer_or_spot")
+    assert store.placement("image-0").content_shape == (64, 64)
+    assert store.prepared["window"].to_list() == ["percentile"]
+    assert "prepared" in capsys.readouterr().out
+
+
+def test_only_verdicts_by_the_header_can_be_accepted(cohort: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserInputError, match="--accept: found 'blank', expected one of not_mammography, secondary"):
+        prepare(cohort, tmp_path / "store", accept=["blank"])
