@@ -115,7 +115,7 @@ def test_the_masks_of_a_cohort_fit_its_table(cohort: Path, tmp_path: Path) -> No
 
 
 def test_a_picture_with_an_implant_says_so(tmp_path: Path) -> None:
-    _synthesize(tmp_path, SETTINGS.model_copy(update={"artefacts": 1.0, "patients": 8}))
+    _synthesize(tmp_path, CohortSettings(patients=1, prevalence=0, seed=0, scale=0.1, artefacts=1))
     pictures = pl.read_parquet(tmp_path / "truth_pictures.parquet").filter(pl.col("subset") == "train")
     table = pl.read_csv(tmp_path / "train.csv", schema_overrides={"image_id": pl.String, "patient_id": pl.String})
     with_implant = pictures.filter(pl.col("artefacts").list.contains("implant"))["image_id"].to_list()
@@ -245,10 +245,15 @@ def test_a_cohort_can_be_of_other_machines_in_another_encoding(tmp_path: Path) -
     assert _synthesize(tmp_path, settings).n_images_resumed == 12  # its settings are read back
 
 
-@pytest.mark.parametrize("machines", [(), (21, 7), (21, 21)])
-def test_machines_that_are_none_are_refused(machines: tuple[int, ...]) -> None:
-    with pytest.raises(ConfigError, match="synthesize: machines: found"):
+@pytest.mark.parametrize("machines", [(21, 7), (21, 21)])
+def test_machines_that_are_unknown_or_doubled_are_refused(machines: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"synthesize: machines: found .* expected different numbers of 21, 29"):
         parse_settings(patients=4, prevalence=0.5, seed=1, machines=machines)
+
+
+def test_no_machine_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"synthesize: machines: found \[\]"):
+        parse_settings(patients=4, prevalence=0.5, seed=1, machines=())
 
 
 def test_an_unknown_encoding_is_refused() -> None:

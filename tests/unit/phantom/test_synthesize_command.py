@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from mammoscope.cli.synthesize import synthesize
 from mammoscope.errors import ConfigError
+from mammoscope.phantom.oddities import ODDITIES
 
 APP = typer.Typer()
 APP.command()(synthesize)
@@ -64,7 +65,8 @@ def test_a_machine_that_is_no_number_is_refused(tmp_path: Path) -> None:
     assert "machines" in str(result.exception)
 
 
-def test_oddities_are_written_beside_the_cohort(tmp_path: Path) -> None:
+def test_oddities_are_written_beside_the_cohort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mammoscope.phantom.oddities.ODDITIES", ODDITIES[-16:-12])
     result = CliRunner().invoke(APP, _arguments(tmp_path / "out", "--oddities", "--json"))
     assert result.exit_code == 0, result.output
     table = pl.read_csv(tmp_path / "out" / "truth_verdicts.csv")
