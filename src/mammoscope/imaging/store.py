@@ -44,7 +44,7 @@ class PreparedStore:
         return sha256_of_bytes("".join(f"{image_id} {content}\n" for image_id, content in rows).encode())
 
     def read(self, image_id: str) -> CanvasPixels:
-        """A prepared picture, (row, column), uint8 or uint16, mapped from the disk and read-only.
+        """A prepared picture, (row, column), uint8 or uint16, read-only.
 
         Raises:
             StoreError: the store does not hold the image.
@@ -52,9 +52,12 @@ class PreparedStore:
         _, shard, slot = self._find(image_id)
         dtype = np.dtype(f"<u{self.settings.bits // 8}")
         shape = (self.settings.rows, self.settings.columns)
-        offset = slot * shape[0] * shape[1] * dtype.itemsize
-        pixels: CanvasPixels = np.memmap(shards.raw_path(self.path, shard), dtype, mode="r", offset=offset, shape=shape)
-        return pixels  # (row, column)
+        n_pixels = shape[0] * shape[1]
+        raw = shards.raw_path(self.path, shard)
+        # read, not mapped: half the time from the page cache, a sixth from the disk (docs/adr/0004)
+        pixels: CanvasPixels = np.fromfile(raw, dtype, count=n_pixels, offset=slot * n_pixels * dtype.itemsize)
+        pixels.flags.writeable = False
+        return pixels.reshape(shape)  # (row, column)
 
     def placement(self, image_id: str) -> Placement:
         """Where a picture lies on its canvas, and the way back to the original's pixels.
