@@ -134,11 +134,11 @@ def meets_criteria(findings: Sequence[Finding]) -> dict[str, bool]:
 
 
 def time_search(smalls: Sequence[NDArray[np.float32]]) -> float:
-    """Milliseconds for one picture."""
-    start = time.perf_counter()
+    """Milliseconds of processor time for one picture, in one thread."""
+    start = time.process_time()
     for small in smalls:
         find_breast(small, (small.shape[0], small.shape[1]), margin=_MARGIN)
-    return 1000 * (time.perf_counter() - start) / len(smalls)
+    return 1000 * (time.process_time() - start) / len(smalls)
 
 
 def main() -> None:

@@ -134,6 +134,13 @@ def test_dead_rows_and_columns_are_no_tissue_and_set_no_scale() -> None:
     _assert_found(picture)
 
 
+def test_a_ring_of_uneven_dead_pixels_does_not_enclose_the_picture() -> None:
+    uneven = np.random.default_rng(5).uniform(0.3, 1, SHAPE).astype(np.float32)
+    is_dead = np.ones(SHAPE, dtype=np.bool_)
+    is_dead[2:-2, 2:-2] = False
+    _assert_found(np.where(is_dead, uneven, _draw()))
+
+
 def test_an_implant_belongs_to_the_breast() -> None:
     _assert_found(np.where(_distance() < 0.6, np.float32(3), _draw()))
 
