@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mammoscope.cohort.manifest import Problem
+    from mammoscope.cohort.sources.dicom import Headers
     from mammoscope.cohort.sources.indexing import Handling, IndexedCohort
     from mammoscope.cohort.sources.outcomes import OutcomeRule
 
@@ -81,15 +82,11 @@ def index_dicom(
 
     Example: mammoscope index dicom studies --outcomes outcomes.csv -o cohort
     """
-    from mammoscope.cohort.sources.dicom import build_cohort, list_files, read_headers
+    from mammoscope.cohort.sources.dicom import build_cohort
     from mammoscope.cohort.sources.outcome_table import read_outcomes
-    from mammoscope.scaling import run_tasks
 
     told = None if outcomes is None else read_outcomes(outcomes)
-    paths = list_files(folder)
-    with progress_bar("headers", total=len(paths)) as advance:
-        runner = partial(run_tasks, n_workers=resolve_workers(workers))
-        headers = read_headers(paths, accept or [], run_tasks=runner, advance=advance)
+    headers = _read_headers(folder, accept or [], workers=workers)
     _write(build_cohort(headers, told, on_conflict=on_conflict), cohort, as_json=as_json)
 
 
@@ -122,6 +119,126 @@ def index_table(
     _write(found, cohort, as_json=as_json)
 
 
+@index_app.command("cbis-ddsm")
+def index_cbis_ddsm(
+    table: Annotated[list[Path], typer.Option(help="A case description table; give all four, each with --table.")],
+    cohort: OutputOption,
+    images: Annotated[Path | None, typer.Option(help="Folder with Mass-Training_P_00001_LEFT_CC and so on.")] = None,
+    benign: BenignOption = "control",
+    allow_missing: MissingOption = False,
+    on_conflict: ConflictOption = "refuse",
+    check_headers: HeadersOption = False,
+    workers: WorkersOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Index CBIS-DDSM (film) by its case description tables; without --images, a table-only cohort.
+
+    Example: mammoscope index cbis-ddsm --table mass_case_description_train_set.csv --images CBIS-DDSM -o cohort
+    """
+    from mammoscope.cohort.sources.cbis_ddsm import read_cbis_ddsm
+
+    handling = _handling(on_conflict, allow_missing=allow_missing, check_headers=check_headers, workers=workers)
+    _write(read_cbis_ddsm(table, images, rule=_rule(benign=benign), handling=handling), cohort, as_json=as_json)
+
+
+@index_app.command("vindr-mammo")
+def index_vindr_mammo(
+    table: Annotated[Path, typer.Option(help="The data set's breast-level_annotations.csv.")],
+    cohort: OutputOption,
+    images: Annotated[Path | None, typer.Option(help="Folder with <study_id>/<image_id>.dicom.")] = None,
+    case_birads: CaseOption = "4,5,6",
+    control_birads: ControlOption = "1,2",
+    normal_side: NormalSideOption = "control",
+    allow_missing: MissingOption = False,
+    on_conflict: ConflictOption = "refuse",
+    check_headers: HeadersOption = False,
+    workers: WorkersOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Index VinDr-Mammo by its annotations, outcomes by BI-RADS; without --images, a table-only cohort.
+
+    Example: mammoscope index vindr-mammo --table breast-level_annotations.csv --images images -o cohort
+    """
+    from mammoscope.cohort.sources.vindr_mammo import read_vindr_mammo
+
+    rule = _rule(case_birads, control_birads, normal_side=normal_side)
+    handling = _handling(on_conflict, allow_missing=allow_missing, check_headers=check_headers, workers=workers)
+    _write(read_vindr_mammo(table, images, rule=rule, handling=handling), cohort, as_json=as_json)
+
+
+@index_app.command("cmmd")
+def index_cmmd(
+    table: Annotated[Path, typer.Option(help="CMMD_clinicaldata_revision, saved as CSV.")],
+    images: Annotated[Path, typer.Option(help="Folder with the DICOM files, however they lie in it.")],
+    cohort: OutputOption,
+    benign: BenignOption = "control",
+    normal_side: NormalSideOption = "undetermined",
+    allow_missing: MissingOption = False,
+    on_conflict: ConflictOption = "refuse",
+    workers: WorkersOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Index CMMD by its clinical table and the headers of its files.
+
+    Example: mammoscope index cmmd --table CMMD_clinicaldata_revision.csv --images CMMD -o cohort
+    """
+    from mammoscope.cohort.sources.cmmd import read_cmmd
+    from mammoscope.cohort.sources.indexing import Handling
+
+    rule = _rule(benign=benign, normal_side=normal_side)
+    handling = Handling(on_conflict=on_conflict, allow_missing=allow_missing)
+    headers = _read_headers(images, [], workers=workers)
+    _write(read_cmmd(table, headers, rule=rule, handling=handling), cohort, as_json=as_json)
+
+
+@index_app.command("inbreast")
+def index_inbreast(
+    table: Annotated[Path, typer.Option(help="INbreast.csv, or the sheet of INbreast.xls saved as CSV.")],
+    images: Annotated[Path, typer.Option(help="Folder AllDICOMs; the patient stands in the file names.")],
+    cohort: OutputOption,
+    case_birads: CaseOption = "4,5,6",
+    control_birads: ControlOption = "1,2",
+    normal_side: NormalSideOption = "control",
+    allow_missing: MissingOption = False,
+    on_conflict: ConflictOption = "refuse",
+    check_headers: HeadersOption = False,
+    workers: WorkersOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Index INbreast by its table and file names, outcomes by BI-RADS.
+
+    Example: mammoscope index inbreast --table INbreast.csv --images AllDICOMs -o cohort
+    """
+    from mammoscope.cohort.sources.inbreast import read_inbreast
+
+    rule = _rule(case_birads, control_birads, normal_side=normal_side)
+    handling = _handling(on_conflict, allow_missing=allow_missing, check_headers=check_headers, workers=workers)
+    _write(read_inbreast(table, images, rule=rule, handling=handling), cohort, as_json=as_json)
+
+
+@index_app.command("mini-mias")
+def index_mini_mias(
+    table: Annotated[Path, typer.Option(help="The data set's Info.txt.")],
+    cohort: OutputOption,
+    images: Annotated[Path | None, typer.Option(help="Folder with mdb001.pgm to mdb322.pgm.")] = None,
+    benign: BenignOption = "control",
+    normal_side: NormalSideOption = "control",
+    allow_missing: MissingOption = False,
+    on_conflict: ConflictOption = "refuse",
+    as_json: JsonOption = False,
+) -> None:
+    """Index mini-MIAS (film) by its Info.txt; without --images, a table-only cohort.
+
+    Example: mammoscope index mini-mias --table Info.txt --images all-mias -o cohort
+    """
+    from mammoscope.cohort.sources.indexing import Handling
+    from mammoscope.cohort.sources.mini_mias import read_mini_mias
+
+    rule = _rule(benign=benign, normal_side=normal_side)
+    handling = Handling(on_conflict=on_conflict, allow_missing=allow_missing)
+    _write(read_mini_mias(table, images, rule=rule, handling=handling), cohort, as_json=as_json)
+
+
 def _rule(
     case_birads: str = "4,5,6",
     control_birads: str = "1,2",
@@ -137,6 +254,16 @@ def _rule(
         benign=benign,
         normal_side=normal_side,
     )
+
+
+def _read_headers(folder: Path, accepted: list[str], *, workers: int) -> "Headers":
+    from mammoscope.cohort.sources.dicom import list_files, read_headers
+    from mammoscope.scaling import run_tasks
+
+    paths = list_files(folder)
+    with progress_bar("headers", total=len(paths)) as advance:
+        runner = partial(run_tasks, n_workers=resolve_workers(workers))
+        return read_headers(paths, accepted, run_tasks=runner, advance=advance)
 
 
 def _handling(

@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from mammoscope.cohort.manifest import manifest_hash, read_manifest
 from mammoscope.phantom.cohort import CohortSettings, synthesize_cohort
 
 CliRun = Callable[..., tuple[int, str, str]]
+SOURCES = ("rsna", "dicom", "table", "cbis-ddsm", "vindr-mammo", "cmmd", "inbreast", "mini-mias")
 HEADER = (
     "site_id,patient_id,image_id,laterality,view,age,cancer,biopsy,invasive,BIRADS,implant,density,machine_id,"
     "difficult_negative_case"
@@ -112,11 +114,19 @@ def test_nothing_that_is_printed_names_a_patient(run_cli: CliRun, table: Path, i
     assert not any("771" in out + err for _, out, err in printed)
 
 
-@pytest.fixture
-def studies(tmp_path: Path) -> Path:
-    """Phantoms of two patients as a folder of DICOM studies, and a file that is none."""
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Phantoms of two patients in the layout of the competition."""
+    folder = tmp_path_factory.mktemp("drawn")
     settings = CohortSettings(patients=2, prevalence=0.5, seed=1, scale=0.1)
-    synthesize_cohort(tmp_path / "phantoms", settings, run_tasks=map, advance=lambda _: None)
+    synthesize_cohort(folder, settings, run_tasks=map, advance=lambda _: None)
+    return folder
+
+
+@pytest.fixture
+def studies(drawn: Path, tmp_path: Path) -> Path:
+    """A folder of DICOM studies of two patients, and a file that is none."""
+    shutil.copytree(drawn, tmp_path / "phantoms")
     (tmp_path / "phantoms" / "train_images" / "notes.txt").write_text("x")
     return tmp_path / "phantoms" / "train_images"
 
@@ -176,8 +186,81 @@ def test_headers_are_compared_with_the_table_when_that_is_asked(run_cli: CliRun,
     assert err.count("laterality: found 'L', but the file says R") == 4
 
 
-@pytest.mark.parametrize("command", ["rsna", "dicom", "table"])
+@pytest.mark.parametrize("command", SOURCES)
 def test_every_source_shows_an_example(run_cli: CliRun, command: str) -> None:
     code, out, _ = run_cli("index", command, "--help")
     assert code == 0
     assert f"mammoscope index {command} " in " ".join(out.replace("│", " ").split())
+
+
+VINDR = ("study_id,image_id,laterality,view_position,breast_birads,breast_density", "s,i,L,CC,BI-RADS 4,DENSITY B")
+CBIS = (
+    "patient_id,breast_density,left or right breast,image view,assessment,pathology,image file path",
+    "P_00001,3,LEFT,CC,4,BENIGN,Mass-Training_P_00001_LEFT_CC/1/2/000000.dcm",
+)
+
+
+@pytest.mark.parametrize(
+    ("command", "lines", "options", "case", "undetermined"),
+    [
+        ("vindr-mammo", VINDR, (), 1, 0),
+        ("vindr-mammo", VINDR, ("--case-birads", "5,6"), 0, 1),
+        ("vindr-mammo", VINDR, ("--case-birads", "5", "--control-birads", "4"), 0, 0),
+        ("cbis-ddsm", CBIS, (), 0, 0),
+        ("cbis-ddsm", CBIS, ("--benign", "undetermined"), 0, 1),
+        ("mini-mias", ("mdb001 G CIRC M 535 425 197", "mdb002 D NORM"), (), 1, 0),
+        ("mini-mias", ("mdb001 G CIRC M 535 425 197", "mdb002 D NORM"), ("--normal-side", "undetermined"), 1, 1),
+    ],
+)
+def test_the_rule_of_outcomes_can_be_set(  # noqa: PLR0913, PLR0917  # a table of cases
+    run_cli: CliRun,
+    tmp_path: Path,
+    command: str,
+    lines: tuple[str, ...],
+    options: tuple[str, ...],
+    case: int,
+    undetermined: int,
+) -> None:
+    (tmp_path / "table").write_text("\n".join(lines))
+    arguments = ("index", command, "--table", tmp_path / "table", "-o", tmp_path / "cohort", "--json")
+    code, out, err = run_cli(*arguments, *options)
+    assert code == 0, err
+    facts = json.loads(out)
+    assert (facts["breasts_with_cancer"], facts["breasts_undetermined"]) == (case, undetermined)
+
+
+def test_categories_that_are_none_are_refused(run_cli: CliRun, tmp_path: Path) -> None:
+    code, _, err = run_cli("index", "vindr-mammo", "--table", "t", "-o", tmp_path / "c", "--case-birads", "high")
+    assert code == 2
+    assert "--case-birads: found 'high', expected BI-RADS categories with commas, such as 4,5,6" in err
+
+
+def test_files_and_a_clinical_table_become_a_cohort(run_cli: CliRun, studies: Path, tmp_path: Path) -> None:
+    patients = sorted(path.name for path in studies.iterdir() if path.is_dir())
+    (tmp_path / "t.csv").write_text("ID1,LeftRight,Age,classification\n" + f"{patients[0]},L,51,Malignant\n")
+    arguments = ("index", "cmmd", "--table", tmp_path / "t.csv", "--images", studies, "-o", tmp_path / "cohort")
+    code, out, err = run_cli(*arguments, "--workers", 1, "--json")
+    assert code == 0, err
+    assert json.loads(out)["breasts_with_cancer"] == 1
+    assert json.loads(out)["breasts_undetermined"] == 3
+    assert "names 1 of the patients not; they stay undetermined" in err
+
+
+def test_a_table_and_a_mapping_become_a_cohort(run_cli: CliRun, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("image,woman,side\n1,a,L\n")
+    fields = 'image_id = "{image}"\npatient_id = "{woman}"\nlaterality = "{side}"\nview = "MLO"\n'
+    (tmp_path / "m.toml").write_text(f'source = "ours"\n[fields]\n{fields}')
+    arguments = ("index", "table", "--table", tmp_path / "t.csv", "--mapping", tmp_path / "m.toml")
+    code, out, err = run_cli(*arguments, "-o", tmp_path / "cohort", "--json")
+    assert code == 0, err
+    assert json.loads(out)["images"] == 1
+
+
+def test_files_with_a_patient_in_their_names_become_a_cohort(run_cli: CliRun, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "20000001_00ff_MG_R_ML_ANON.dcm").write_bytes(b"")
+    (tmp_path / "t.csv").write_text("Laterality;View;File Name;ACR;Bi-Rads\nR;MLO;20000001;2;4a\n")
+    arguments = ("index", "inbreast", "--table", tmp_path / "t.csv", "--images", tmp_path / "images")
+    code, out, err = run_cli(*arguments, "-o", tmp_path / "cohort", "--json")
+    assert code == 0, err
+    assert json.loads(out)["breasts_with_cancer"] == 1

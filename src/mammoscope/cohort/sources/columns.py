@@ -1,7 +1,7 @@
 """Text columns of a published table as typed columns; what cannot be read is null, and noted with its row."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -23,10 +23,12 @@ class ColumnReader:
     Attributes:
         text: the table as text, a row for each of its lines, null where nothing stands.
         problems: grows by what could not be read.
+        labels: what sentences call the rows; by number where none are given.
     """
 
     text: pl.DataFrame
     problems: list[Problem] = field(default_factory=list)
+    labels: Sequence[str] = ()
 
     def flags(self, name: str) -> pl.Series:
         """0 and 1, or False and True, as booleans."""
@@ -66,7 +68,8 @@ class ColumnReader:
 
     def note(self, row: int, name: str, finding: str, *, code: str = "bad_value") -> None:
         """Add a problem of one row, counted from 1."""
-        self.problems.append(Problem(f"row {row}, {name}: {finding}", (row,), code))
+        label = self.labels[row - 1] if self.labels else f"row {row}"
+        self.problems.append(Problem(f"{label}, {name}: {finding}", (row,), code))
 
 
 def spell_sides(column: pl.Series) -> pl.Series:

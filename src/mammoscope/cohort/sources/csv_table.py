@@ -14,6 +14,15 @@ _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _EXCEL_SUFFIXES = {".xls", ".xlsx"}
 
 
+def find_separator(path: Path) -> str:
+    """A semicolon where the header of a CSV file has those and no comma, as spreadsheets of some countries write."""
+    if not path.is_file():
+        return ","  # which is found out when it is read
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        header = file.readline()
+    return ";" if ";" in header and "," not in header else ","
+
+
 def read_table(path: Path, *, separator: str = ",") -> pl.DataFrame:
     """The columns of a CSV or Parquet file as text, stripped; null where nothing stands.
 

@@ -1,7 +1,7 @@
 """What every source does with its rows: settle what is wrong, find the files, compare with the published counts."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -19,6 +19,7 @@ REJECTED_SCHEMA: Final[dict[str, pl.DataType]] = {
     "code": pl.String(),
     "sentence": pl.String(),
 }
+IMAGE_SUFFIXES: Final = frozenset({".dcm", ".dicom", ".png", ".pgm"})
 _SIDES: Final = ALLOWED_VALUES["laterality"]
 _NAMED_AT_MOST = 5
 _COMPLETE_SHARE = 0.9  # with so much of what is published, a difference is a loss and not a choice
@@ -57,6 +58,14 @@ class IndexedCohort:
 
 
 @dataclass(frozen=True, slots=True)
+class ImagePlace:
+    """The folder of a data set's images, and how they lie in it, for sentences."""
+
+    folder: Path
+    layout: str
+
+
+@dataclass(frozen=True, slots=True)
 class PublishedCounts:
     """What the publishers of a data set say it holds; None where they do not."""
 
@@ -65,11 +74,19 @@ class PublishedCounts:
     images_of_cases: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where rows were read, for sentences: the table, and what its rows are called where that is not their number."""
+
+    where: str
+    labels: Sequence[str] = ()
+
+
 def settle(
     rows: pl.DataFrame,
     problems: Sequence[Problem],
     *,
-    where: str,
+    origin: Origin,
     handling: Handling,
     repeats_images: bool = False,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -78,7 +95,7 @@ def settle(
     Args:
         rows: in the manifest's schema, a row for each row of the table; a path may be null where a file is missing.
         problems: those that were found while reading; those of the schema are found here.
-        where: the table, for sentences.
+        origin: the table, for sentences.
         handling: whether to refuse or to exclude. Exclusion takes whole breasts: half of the views, or of the lesions,
             would be judged on half of the evidence. It takes the exam where its sides or its patient are in question.
         repeats_images: whether an image may stand in several rows, one for each lesion.
@@ -86,14 +103,22 @@ def settle(
     Raises:
         TableError: something is wrong and is to be refused, or nothing is left.
     """
-    found = [*problems, *locate_problems(rows.with_columns(path=pl.lit(None, pl.String)))]
+    of_schema = locate_problems(rows.with_columns(path=pl.lit(None, pl.String)))
+    found = [*problems, *(_relabel(problem, origin.labels) for problem in of_schema)]
     found = [problem for problem in found if not (repeats_images and problem.code == "duplicate")]
     found += handling.check_sides(rows) if handling.check_sides else []
     is_refused = handling.on_conflict == "refuse"
-    raise_problems([problem.sentence for problem in found if is_refused or not problem.rows], where=where)
+    raise_problems([problem.sentence for problem in found if is_refused or not problem.rows], where=origin.where)
     if not found:
         return rows, pl.DataFrame(schema=REJECTED_SCHEMA)
-    return exclude(rows, found, where=where)
+    return exclude(rows, found, where=origin.where)
+
+
+def _relabel(problem: Problem, labels: Sequence[str]) -> Problem:
+    if not labels or not problem.rows:
+        return problem
+    number = problem.rows[0]
+    return problem._replace(sentence=labels[number - 1] + problem.sentence.removeprefix(f"row {number}"))
 
 
 def exclude(rows: pl.DataFrame, problems: Sequence[Problem], *, where: str) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -155,6 +180,45 @@ def drop_missing(rows: pl.DataFrame, *, images: Path, expected: str, allow_missi
             "add the files, or leave these rows out with --allow-missing"
         )
     return IndexedCohort(manifest=found, missing_image_ids=missing)
+
+
+def finish(
+    rows: pl.DataFrame,
+    rejected: pl.DataFrame,
+    *,
+    place: ImagePlace | None,
+    handling: Handling,
+    counts: PublishedCounts | None,
+) -> IndexedCohort:
+    """The cohort of settled rows: those with a file, where there are images; warned of where counts differ.
+
+    Raises:
+        UserInputError: no file was found, or some were not and that is not allowed.
+    """
+    found = IndexedCohort(manifest=rows)
+    if place is not None:
+        found = drop_missing(rows, images=place.folder, expected=place.layout, allow_missing=handling.allow_missing)
+    warnings = () if counts is None else compare_with_published(rows, counts, name=rows["source"][0])
+    return replace(found, rejected=rejected, warnings=warnings)
+
+
+def index_by_name(place: ImagePlace) -> dict[str, str]:
+    """The path of each image file below the folder, by its name without the suffix.
+
+    Raises:
+        UserInputError: no such folder, or two files of one name.
+    """
+    check_folder(place.folder, expected=place.layout)
+    path_by_name: dict[str, str] = {}
+    for path in sorted(place.folder.resolve().rglob("*")):
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            continue
+        if path.stem in path_by_name:
+            raise UserInputError(
+                f"{place.folder}: found two files for image {path.stem}, expected one; remove or move one of them"
+            )
+        path_by_name[path.stem] = str(path)
+    return path_by_name
 
 
 def check_folder(images: Path, *, expected: str) -> None:

@@ -11,11 +11,13 @@ from mammoscope.cohort.sources.columns import ColumnReader, fill_schema, spell_s
 from mammoscope.cohort.sources.csv_table import read_csv_table, require_columns
 from mammoscope.cohort.sources.indexing import (
     Handling,
+    ImagePlace,
     IndexedCohort,
+    Origin,
     PublishedCounts,
     check_folder,
-    compare_with_published,
     drop_missing,
+    finish,
     settle,
 )
 from mammoscope.errors import UserInputError
@@ -38,17 +40,9 @@ def read_rsna(table: Path, images: Path | None, *, handling: Handling) -> Indexe
         UserInputError: the folder holds none of the images, or lacks some and that is not allowed.
     """
     rows, rejected = _read_table(table, images, with_outcomes=True, handling=handling)
-    found = IndexedCohort(manifest=rows)
-    if images is not None:
-        found = drop_missing(rows, images=images, expected=_LAYOUT, allow_missing=handling.allow_missing)
-    is_published = rows["source"][0] == SOURCE
-    warnings = compare_with_published(rows, PUBLISHED, name="rsna") if is_published else ()
-    return IndexedCohort(
-        manifest=found.manifest,
-        rejected=rejected,
-        missing_image_ids=found.missing_image_ids,
-        warnings=warnings,
-    )
+    place = None if images is None else ImagePlace(images, _LAYOUT)
+    counts = PUBLISHED if rows["source"][0] == SOURCE else None
+    return finish(rows, rejected, place=place, handling=handling, counts=counts)
 
 
 def read_rsna_table(table: Path, *, with_outcomes: bool) -> pl.DataFrame:
@@ -81,7 +75,7 @@ def _read_table(
     reader = ColumnReader(raw.with_columns(pl.lit(None, pl.String).alias(name) for name in _OUTCOME if name not in raw))
     rows = _to_rows(reader, source)
     located = rows if images is None else _locate(rows, images)
-    return settle(located, reader.problems, where=str(table), handling=handling)
+    return settle(located, reader.problems, origin=Origin(str(table)), handling=handling)
 
 
 def _locate(rows: pl.DataFrame, images: Path) -> pl.DataFrame:

@@ -8,7 +8,7 @@ import polars as pl
 from mammoscope.cohort.manifest import SCHEMA
 from mammoscope.cohort.sources.columns import ColumnReader, fill_schema, spell_sides, spell_views
 from mammoscope.cohort.sources.csv_table import read_table, require_columns
-from mammoscope.cohort.sources.indexing import Handling, IndexedCohort, check_folder, drop_missing, settle
+from mammoscope.cohort.sources.indexing import Handling, ImagePlace, IndexedCohort, Origin, check_folder, finish, settle
 from mammoscope.cohort.sources.mapping import Mapping, split_pattern
 from mammoscope.cohort.sources.outcomes import Finding, OutcomeRule, decide_outcomes, findings_by_birads
 from mammoscope.errors import UserInputError
@@ -40,12 +40,9 @@ def read_mapped_table(
     rows = _to_rows(reader, mapping, rule)
     if images is not None:
         rows = rows.with_columns(_locate(raw, mapping, images))
-    rows, rejected = settle(rows, reader.problems, where=str(table), handling=handling)
-    if images is None:
-        return IndexedCohort(manifest=rows, rejected=rejected)
-    layout = str(mapping.path)
-    found = drop_missing(rows, images=images, expected=layout, allow_missing=handling.allow_missing)
-    return IndexedCohort(manifest=found.manifest, rejected=rejected, missing_image_ids=found.missing_image_ids)
+    rows, rejected = settle(rows, reader.problems, origin=Origin(str(table)), handling=handling)
+    place = None if images is None else ImagePlace(images, str(mapping.path))
+    return finish(rows, rejected, place=place, handling=handling, counts=None)
 
 
 def _apply_patterns(raw: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:

@@ -91,7 +91,6 @@ def test_the_pixels_are_not_read(tmp_path: Path, write_dicom: WriteDicom) -> Non
         ({"SOPClassUID": uid.SecondaryCaptureImageStorage}, "secondary_capture", "a: found a secondary capture"),
         ({"EstimatedRadiographicMagnificationFactor": "1.8"}, "localizer_or_spot", "a: found a view magnified 1.8"),
         ({"PixelData": None}, "no_pixel_data", "a: found a DICOM object without pixel data"),
-        ({"Rows": None}, "no_pixel_data", "a: found a DICOM object without pixel data"),
         ({"BitsAllocated": None}, "undecodable", "a: found nothing in BitsAllocated"),
     ],
 )

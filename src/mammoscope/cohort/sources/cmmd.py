@@ -1,0 +1,125 @@
+"""CMMD: `CMMD_clinicaldata_revision.csv` (the sheet of the workbook), and a tree of DICOM files.
+
+The table has a row for each examined breast; the files say in their headers whose they are, which side and which view.
+A breast without a row was not biopsied: nothing is known of it. Data card: docs/data-cards/cmmd.md.
+"""
+
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from mammoscope.anatomy import parse_laterality
+from mammoscope.cohort.manifest import SCHEMA, Problem, raise_problems
+from mammoscope.cohort.sources.columns import ColumnReader
+from mammoscope.cohort.sources.csv_table import find_separator, read_table, require_columns
+from mammoscope.cohort.sources.dicom import Headers, build_cohort
+from mammoscope.cohort.sources.indexing import (
+    Handling,
+    IndexedCohort,
+    PublishedCounts,
+    compare_with_published,
+    exclude,
+)
+from mammoscope.cohort.sources.outcomes import Finding, OutcomeRule, decide_outcomes
+from mammoscope.errors import UserInputError
+
+SOURCE: Final = "cmmd"
+PUBLISHED: Final = PublishedCounts(images=5_202, patients=1_775)  # doi:10.7937/tcia.eqde-4b16
+_COLUMNS: Final = ("ID1", "LeftRight", "Age", "classification")
+_FINDINGS: Final = {"Benign": str(Finding.BENIGN), "Malignant": str(Finding.MALIGNANT)}
+_BREAST: Final = ["patient_id", "laterality"]
+
+
+def read_cmmd(table: Path, headers: Headers, *, rule: OutcomeRule, handling: Handling) -> IndexedCohort:
+    """The cohort of the clinical table and the headers of the files.
+
+    Args:
+        table: the clinical data as CSV.
+        headers: of the files below the folder of images.
+        rule: `normal_side` decides what a breast without a row is whose patient has one: control, or undetermined.
+        handling: of bad rows, contradicting headers, and breasts of the table without an image.
+
+    Raises:
+        TableError: a missing column, or bad rows and contradictions that are refused.
+        UserInputError: no file is a mammogram, or breasts of the table have none and that is not allowed.
+    """
+    clinical, problems = _read_clinical(table)
+    if handling.on_conflict == "refuse":
+        raise_problems([problem.sentence for problem in problems], where=str(table))
+    cohort = build_cohort(headers, None, on_conflict=handling.on_conflict)
+    images, rejected = cohort.manifest.with_columns(source=pl.lit(SOURCE)), cohort.rejected
+    warnings = _check_images(clinical, images, table, allow_missing=handling.allow_missing)
+    touched = [problem for problem in _touch(problems, clinical, images) if problem.rows]
+    if touched:
+        images, bad = exclude(images, touched, where=str(table))
+        rejected = pl.concat([rejected, bad])
+    manifest = _judge(images, clinical, rule)
+    warnings += compare_with_published(manifest, PUBLISHED, name=SOURCE)
+    return IndexedCohort(manifest=manifest, rejected=rejected, warnings=warnings)
+
+
+def _read_clinical(table: Path) -> tuple[pl.DataFrame, list[Problem]]:
+    """A row for each of the table, with patient, side, age and finding; and its problems."""
+    raw = read_table(table, separator=find_separator(table))
+    require_columns(raw, _COLUMNS, where=table, advice="give the sheet of CMMD_clinicaldata_revision.xlsx as CSV")
+    reader = ColumnReader(raw)
+    clinical = pl.DataFrame(
+        {
+            "patient_id": raw["ID1"],
+            "laterality": reader.read(
+                "LeftRight", lambda text: str(parse_laterality(text)), pl.String(), expected="L or R"
+            ),
+            "told_age": reader.numbers("Age"),
+            "finding": reader.codes("classification", _FINDINGS, pl.String()),
+        }
+    ).with_row_index("row", offset=1)
+    for name in _COLUMNS[:2]:
+        for row in raw[name].is_null().arg_true():
+            reader.note(row + 1, name, "empty, expected a value")
+    return clinical, reader.problems
+
+
+def _check_images(clinical: pl.DataFrame, images: pl.DataFrame, table: Path, *, allow_missing: bool) -> tuple[str, ...]:
+    """Warnings of patients whom the table does not name.
+
+    Raises:
+        UserInputError: breasts of the table have no image, and that is not allowed.
+    """
+    without = clinical.drop_nulls(_BREAST).join(images, on=_BREAST, how="anti")
+    if without.height and not allow_missing:
+        first = without["row"][0]
+        raise UserInputError(
+            f"{table}: found {without.height} rows without an image, the first in row {first}, expected "
+            "some for each breast; add the files, or leave these rows out with --allow-missing"
+        )
+    n_unnamed = images.join(clinical, on="patient_id", how="anti")["patient_id"].n_unique()
+    return (f"{table}: names {n_unnamed} of the patients not; they stay undetermined",) if n_unnamed else ()
+
+
+def _touch(problems: list[Problem], clinical: pl.DataFrame, images: pl.DataFrame) -> list[Problem]:
+    """The problems with the images of their breasts, or of their patients where the side is not known."""
+    numbered = images.with_row_index("number", offset=1)
+    located = []
+    for problem in problems:
+        row = clinical.row(problem.rows[0] - 1, named=True)
+        is_touched = pl.col("patient_id") == row["patient_id"]
+        if row["laterality"] is not None:
+            is_touched &= pl.col("laterality") == row["laterality"]
+        located.append(problem._replace(rows=tuple(numbered.filter(is_touched)["number"])))
+    return located
+
+
+def _judge(images: pl.DataFrame, clinical: pl.DataFrame, rule: OutcomeRule) -> pl.DataFrame:
+    """The images with the outcome of their breast, and the age of the table where it has one."""
+    told = images.join(
+        clinical, on=_BREAST, how="left", maintain_order="left"
+    )  # several rows where a breast has several
+    is_other_side = pl.col("row").is_null() & pl.col("patient_id").is_in(clinical["patient_id"].drop_nulls().to_list())
+    if rule.normal_side == "control":
+        told = told.with_columns(
+            pl.when(is_other_side).then(pl.lit(str(Finding.NORMAL))).otherwise("finding").alias("finding")
+        )
+    ages = pl.coalesce("told_age", pl.col("told_age").drop_nulls().first().over("patient_id"), "age_years")
+    judged = told.with_columns(decide_outcomes(told, told["finding"], rule), age_years=ages)
+    return judged.unique("image_id", keep="first", maintain_order=True).select(list(SCHEMA))

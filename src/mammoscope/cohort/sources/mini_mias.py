@@ -1,0 +1,107 @@
+"""mini-MIAS: `Info.txt`, a line for each lesion or normal film, and `mdb001.pgm` to `mdb322.pgm`.
+
+All films are MLO. Films come in pairs of one patient, the even number being the left side, the odd one the right.
+Data card: docs/data-cards/mini-mias.md.
+"""
+
+import re
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from mammoscope.anatomy import Laterality, View
+from mammoscope.cohort.manifest import Problem
+from mammoscope.cohort.sources.columns import fill_schema
+from mammoscope.cohort.sources.indexing import (
+    Handling,
+    ImagePlace,
+    IndexedCohort,
+    Origin,
+    PublishedCounts,
+    finish,
+    index_by_name,
+    settle,
+    with_paths,
+)
+from mammoscope.cohort.sources.outcomes import Finding, OutcomeRule, decide_outcomes
+from mammoscope.errors import TableError
+
+SOURCE: Final = "mini_mias"
+PUBLISHED: Final = PublishedCounts(images=322, patients=161)
+LAYOUT: Final = "mdb001.pgm to mdb322.pgm"
+_FILM: Final = re.compile(r"mdb([0-9]{3})")
+_TISSUES: Final = ("F", "G", "D")
+_NORMAL: Final = "NORM"
+_ABNORMALITIES: Final = ("CALC", "CIRC", "SPIC", "MISC", "ARCH", "ASYM", _NORMAL)
+_SEVERITIES: Final = {"B": Finding.BENIGN, "M": Finding.MALIGNANT}
+
+
+def read_mini_mias(table: Path, images: Path | None, *, rule: OutcomeRule, handling: Handling) -> IndexedCohort:
+    """The cohort of the films; without `images`, a table-only cohort.
+
+    Raises:
+        TableError: no lines of films, or bad ones that are refused.
+        UserInputError: the folder lacks images and that is not allowed, or holds two files of one name.
+    """
+    lines = _read_lines(table)
+    problems: list[Problem] = []
+    findings = [_find(number, words, problems) for number, (_, words) in enumerate(lines, start=1)]
+    labels = [label for label, _ in lines]
+    rows = _to_rows([words[0] for _, words in lines])
+    rows = rows.with_columns(decide_outcomes(rows, pl.Series(findings, dtype=pl.String), rule))
+    place = None if images is None else ImagePlace(images, LAYOUT)
+    if place is not None:
+        rows = with_paths(rows, index_by_name(place))
+    problems = [problem._replace(sentence=f"{labels[problem.rows[0] - 1]}, {problem.sentence}") for problem in problems]
+    kept, rejected = settle(rows, problems, origin=Origin(str(table), labels), handling=handling, repeats_images=True)
+    films = kept.unique("image_id", maintain_order=True)
+    return finish(films, rejected, place=place, handling=handling, counts=PUBLISHED)
+
+
+def _read_lines(table: Path) -> list[tuple[str, list[str]]]:
+    """Name and words of each line that is of a film; the explanations above and below are none."""
+    if not table.is_file():
+        raise TableError(f"{table}: no such file, expected Info.txt of mini-MIAS; check the path")
+    try:
+        text = table.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TableError(f"{table}: not UTF-8 text (byte {error.start}), expected Info.txt of mini-MIAS") from error
+    numbered = [(f"line {number}", line.split()) for number, line in enumerate(text.splitlines(), start=1)]
+    lines = [(label, words) for label, words in numbered if words and words[0].startswith("mdb")]
+    if not lines:
+        raise TableError(f"{table}: found no line of a film, expected lines such as mdb001 G CIRC B 535 425 197")
+    return lines
+
+
+def _find(row: int, words: list[str], problems: list[Problem]) -> str | None:
+    """The finding of a line; what is wrong with it is noted."""
+    film, tissue, abnormality, severity = (*words, "", "", "", "")[:4]
+    checks = (
+        ("film", film, _FILM.fullmatch(film) is not None, "a name such as mdb001"),
+        ("tissue", tissue, tissue in _TISSUES, ", ".join(_TISSUES)),
+        ("abnormality", abnormality, abnormality in _ABNORMALITIES, ", ".join(_ABNORMALITIES)),
+        ("severity", severity, abnormality == _NORMAL or severity in _SEVERITIES, ", ".join(_SEVERITIES)),
+    )
+    for name, word, is_known, expected in checks:
+        if not is_known:
+            problems.append(Problem(f"{name}: found {word!r}, expected {expected}", (row,)))
+            return None
+    return Finding.NORMAL if abnormality == _NORMAL else _SEVERITIES[severity]
+
+
+def _to_rows(films: list[str]) -> pl.DataFrame:
+    numbers = [int(match[1]) if (match := _FILM.fullmatch(film)) else 0 for film in films]
+    pairs = pl.Series([f"pair{(number + 1) // 2:03d}" for number in numbers])
+    sides = pl.Series([str(Laterality.RIGHT if number % 2 else Laterality.LEFT) for number in numbers])
+    return fill_schema(
+        {
+            "image_id": pl.Series(films),
+            "patient_id": pairs,
+            "exam_id": pairs,
+            "laterality": sides,
+            "view": str(View.MLO),
+            "source": SOURCE,
+        },
+        len(films),
+    )
