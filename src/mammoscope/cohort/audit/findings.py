@@ -96,10 +96,11 @@ def _about_shortcuts(audit: ShortcutAudit) -> Iterator[Finding]:
     strong = [each for each in believed if each.auc.value >= NOTABLE_AUC]
     for shortcut in strong:
         if shortcut.kind is not ColumnKind.OUTCOME:
+            name = capitalise(name_column(shortcut.column))
             yield Finding(
                 code="shortcut",
                 severity=_severity(shortcut),
-                sentence=f"{capitalise(name_column(shortcut.column))} alone predicts cancer, AUC {_estimate(shortcut)}",
+                sentence=f"{name} alone predicts cancer, AUC {_estimate(shortcut)}.",
                 advice=_ADVICE_BY_KIND[shortcut.kind],
             )
     weak = [each for each in believed if WEAK_AUC <= each.auc.value < NOTABLE_AUC and each.auc.low is not None]

@@ -84,8 +84,11 @@ def share_by_group(manifest: pl.DataFrame, column: str) -> GroupTable:
         .unique([column, *BREAST])
         .group_by(column, "patient_id")
         .agg(pl.len().alias("n_breasts"), pl.col("cancer").sum().alias("n_cases"))
+        .sort("patient_id")  # so that sums are rounded alike, whatever the order of the rows
     )
-    groups = [_share(name_value(key[0]), patients) for key, patients in per_patient.group_by([column])]
+    groups = [
+        _share(name_value(key[0]), patients) for key, patients in per_patient.group_by([column], maintain_order=True)
+    ]
     shown = sorted(groups, key=lambda group: (-group.n_breasts, str(group.group)))[:_MOST_GROUPS]
     return GroupTable(column=column, groups=tuple(sorted(shown, key=_order)), n_left_out=len(groups) - len(shown))
 

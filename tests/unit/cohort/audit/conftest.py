@@ -1,6 +1,6 @@
 """A miniature cohort, small enough to count by hand, and the audit's view of it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import polars as pl
@@ -37,12 +37,12 @@ def build() -> BuildCohort:
 @pytest.fixture(scope="session")
 def miniature() -> pl.DataFrame:
     """Three patients with seven images: one with cancer on the left (two views), one undetermined breast."""
-    first: Sequence[Mapping[str, Any]] = [
+    first: list[dict[str, Any]] = [
         {"laterality": side, "view": view, "cancer": side == "L", "biopsy": side == "L"}
         for side in "LR"
         for view in ("CC", "MLO")
     ]
-    rows = [
+    rows: list[dict[str, Any]] = [
         *({"patient_id": "a", "density": "B", "age_years": 50.0, "machine": "9", "site": "1"} | row for row in first),
         {"patient_id": "b", "age_years": 60.0, "machine": "10", "site": "1", "difficult_negative": True},
         {"patient_id": "b", "laterality": "R", "cancer": None, "machine": "10", "site": "1"},

@@ -35,8 +35,8 @@ def test_a_whole_exam_breaks_no_rule(build: BuildCohort) -> None:
 
 
 def test_every_rule_is_looked_at_once(build: BuildCohort) -> None:
-    hashes = {"content_hash": [], "file_hash": [], "image_id": []}
-    with_store = check_cohort(build(*WHOLE_EXAM), pl.DataFrame(hashes, schema=dict.fromkeys(hashes, pl.String)))
+    schema = dict.fromkeys(("content_hash", "file_hash", "image_id"), pl.String)
+    with_store = check_cohort(build(*WHOLE_EXAM), pl.DataFrame(schema=schema))
     assert sorted(check.rule.code for check in with_store) == sorted(RULE_BY_CODE)
     assert set(RULE_BY_CODE) - {check.rule.code for check in check_cohort(build(*WHOLE_EXAM), None)} == OF_PICTURES
 

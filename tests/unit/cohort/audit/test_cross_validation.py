@@ -116,6 +116,7 @@ def test_a_patient_counts_once_however_often_her_breasts_are_repeated() -> None:
     scores = rng.normal(size=60) + outcomes
     patients, folds = np.arange(60), np.zeros(60, dtype=np.intp)
     once = auc_over_folds(scores, outcomes, folds=folds, patients=patients)
-    three = [np.tile(each, 3) for each in (scores, outcomes, folds, patients)]
-    thrice = auc_over_folds(three[0], three[1], folds=three[2], patients=three[3])
+    thrice = auc_over_folds(
+        np.tile(scores, 3), np.tile(outcomes, 3), folds=np.tile(folds, 3), patients=np.tile(patients, 3)
+    )
     assert (once.value, once.low, once.high) == pytest.approx((thrice.value, thrice.low, thrice.high))
