@@ -12,6 +12,7 @@ from typing import Final
 
 import polars as pl
 
+from mammoscope.cohort.manifest import ALLOWED_VALUES
 from mammoscope.cohort.sources.columns import ColumnReader, fill_schema, spell_sides, spell_views
 from mammoscope.cohort.sources.csv_table import read_csv_table, require_columns
 from mammoscope.cohort.sources.indexing import (
@@ -108,20 +109,24 @@ def _to_rows(reader: ColumnReader) -> pl.DataFrame:
 
 def _check_folders(reader: ColumnReader, rows: pl.DataFrame) -> None:
     """Note the rows whose folder names another patient, side or view than their columns."""
-    columns = ("patient_id", "left or right breast", "image view")
+    checks = (
+        ("patient_id", "mixed_patients", None),
+        ("left or right breast", "side_conflict", ALLOWED_VALUES["laterality"]),
+        ("image view", "view_conflict", ALLOWED_VALUES["view"]),
+    )
     told = rows.select("image_id", "patient_id", "laterality", "view").iter_rows()
-    for number, (folder, patient, side, view) in enumerate(told, start=1):
+    for number, (folder, *ours) in enumerate(told, start=1):
         parts = _FOLDER.fullmatch(folder or "")
         if parts is None:
             expected = "a folder such as Mass-Training_P_00001_LEFT_CC"
             reader.note(number, "image file path", f"found {folder!r}, expected {expected}")
             continue
-        named = (parts[1], parts[2][0], parts[3])
-        for column, ours, theirs in zip(columns, (patient, side, view), named, strict=True):
-            if ours is not None and ours != theirs:
-                what = "another patient" if column == "patient_id" else f"{theirs}, in {column} {ours}"
-                code = "mixed_patients" if column == "patient_id" else "side_conflict"
-                reader.note(number, "image file path", f"names {what}; expected the same", code=code)
+        theirs = (parts[1], parts[2][0], parts[3])
+        for (column, code, known), our, their in zip(checks, ours, theirs, strict=True):
+            if our is None or our == their or (known is not None and our not in known):
+                continue  # what is unknown is a problem of the schema
+            what = "another patient" if known is None else f"{their}, but {column} says {our}"
+            reader.note(number, "image file path", f"names {what}; expected the same", code=code)
 
 
 def _index_folders(place: ImagePlace) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Final
 import polars as pl
 
 from mammoscope.anatomy import View
+from mammoscope.cohort.manifest import ALLOWED_VALUES
 from mammoscope.cohort.sources.columns import ColumnReader, fill_schema, spell_sides, spell_views
 from mammoscope.cohort.sources.csv_table import find_separator, read_table, require_columns
 from mammoscope.cohort.sources.indexing import (
@@ -31,6 +32,7 @@ LAYOUT: Final = "<file>_<patient>_MG_<side>_<view>_ANON.dcm"
 _COLUMNS: Final = ("Laterality", "View", "File Name", "ACR", "Bi-Rads")
 _FILE: Final = re.compile(r"([0-9]+)_([0-9a-f]+)_MG_([LR])_([A-Z]+)_ANON")
 _BIRADS: Final = re.compile(r"([0-6])[abc]?", re.IGNORECASE)
+_SIDES, _VIEWS = ALLOWED_VALUES["laterality"], ALLOWED_VALUES["view"]  # what else there is, the schema refuses
 _DENSITY: Final = {"1": "A", "2": "B", "3": "C", "4": "D"}
 
 
@@ -93,9 +95,9 @@ def _check_names(reader: ColumnReader, rows: pl.DataFrame, named: list[tuple[str
         if told is None:
             continue
         told_side, told_view = told[0], str(View.MLO) if told[1] == View.ML else told[1]
-        if side is not None and side != told_side:
+        if side in _SIDES and side != told_side:
             reader.note(
                 number, "Laterality", f"found {side!r}, but the file name says {told_side}", code="side_conflict"
             )
-        if view is not None and told_view not in {view, str(View.MLO) if view == View.ML else view}:
+        if view in _VIEWS and told_view not in {view, str(View.MLO) if view == View.ML else view}:
             reader.note(number, "View", f"found {view!r}, but the file name says {told[1]}", code="view_conflict")

@@ -21,6 +21,7 @@ REJECTED_SCHEMA: Final[dict[str, pl.DataType]] = {
 }
 IMAGE_SUFFIXES: Final = frozenset({".dcm", ".dicom", ".png", ".pgm"})
 _SIDES: Final = ALLOWED_VALUES["laterality"]
+_OF_THE_EXAM: Final = {"mixed_patients", "side_conflict"}  # which of its breasts is meant is not known
 _NAMED_AT_MOST = 5
 _COMPLETE_SHARE = 0.9  # with so much of what is published, a difference is a loss and not a choice
 
@@ -133,9 +134,8 @@ def exclude(rows: pl.DataFrame, problems: Sequence[Problem], *, where: str) -> t
     reasons: dict[int, Problem] = {}
     for problem in problems:
         touched = numbered.filter(pl.col("row").is_in(list(problem.rows)))
-        is_of_exam = (
-            problem.code == "mixed_patients" or not touched["laterality"].is_in(_SIDES).fill_null(value=False).all()
-        )
+        has_side = touched["laterality"].is_in(_SIDES).fill_null(value=False).all()
+        is_of_exam = problem.code in _OF_THE_EXAM or not has_side
         key = "exam_id" if is_of_exam else "breast"
         beside = numbered.filter(pl.col(key).is_in(touched[key].drop_nulls().to_list()))
         for row in (*problem.rows, *beside["row"]):

@@ -1,0 +1,134 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mammoscope.cohort.manifest import check_manifest
+from mammoscope.cohort.sources import cmmd
+from mammoscope.cohort.sources.cmmd import read_cmmd
+from mammoscope.cohort.sources.dicom import Headers, list_files, read_headers
+from mammoscope.cohort.sources.indexing import Handling, IndexedCohort, PublishedCounts
+from mammoscope.cohort.sources.outcomes import OutcomeRule
+from mammoscope.errors import TableError, UserInputError
+
+WriteDicom = Callable[..., Path]
+WriteTable = Callable[..., Path]
+HEADER = "ID1,LeftRight,Age,number,abnormality,classification,subtype"
+LINES = (
+    "D1-0001,L,44,2,calcification,Benign,",
+    "D2-0001,R,58,2,mass,Malignant,Luminal A",
+    "D2-0001,R,58,2,calcification,Benign,",
+)
+
+
+@pytest.fixture
+def headers(tmp_path: Path, write_dicom: WriteDicom) -> Headers:
+    """Two views of one side of D1-0001, four views of D2-0001, as the archive lays them down."""
+    sides = [("D1-0001", "L"), ("D2-0001", "L"), ("D2-0001", "R")]
+    number = 0
+    for patient, side in sides:
+        for view in ("CC", "MLO"):
+            number += 1
+            write_dicom(
+                tmp_path / "CMMD" / patient / "07-18-2010-NA-NA-79377" / "1.000000-NA-70244" / f"1-{number}.dcm",
+                SOPInstanceUID=f"1.3.{number}",
+                PatientID=patient,
+                StudyInstanceUID=f"1.2.{patient[1]}",
+                ImageLaterality=side,
+                ViewPosition=view,
+            )
+    return read_headers(list_files(tmp_path / "CMMD"), [], run_tasks=map, advance=lambda _: None)
+
+
+def read(table: Path, headers: Headers, rule: OutcomeRule | None = None, **changes: object) -> IndexedCohort:
+    handling = Handling(**changes)  # type: ignore[arg-type]  # of several kinds
+    chosen = rule or OutcomeRule(normal_side="undetermined")
+    return read_cmmd(table, headers, rule=chosen, handling=handling)
+
+
+def outcomes_of(cohort: IndexedCohort) -> dict[tuple[str, str], bool | None]:
+    return {
+        (patient, side): cancer
+        for patient, side, cancer in cohort.manifest.select("patient_id", "laterality", "cancer").iter_rows()
+    }
+
+
+def test_table_and_headers_become_a_manifest(write_lines: WriteTable, headers: Headers) -> None:
+    cohort = read(write_lines("t.csv", HEADER, *LINES), headers)
+    check_manifest(cohort.manifest, where="test")
+    assert cohort.manifest.height == 6
+    assert outcomes_of(cohort) == {("D1-0001", "L"): False, ("D2-0001", "L"): None, ("D2-0001", "R"): True}
+    assert cohort.manifest["age_years"].to_list() == [44.0, 44.0, 58.0, 58.0, 58.0, 58.0]
+    assert set(cohort.manifest["source"]) == {"cmmd"}
+    assert cohort.warnings == ()
+
+
+def test_a_side_that_was_not_biopsied_can_be_taken_as_control(write_lines: WriteTable, headers: Headers) -> None:
+    table = write_lines("t.csv", HEADER, *LINES)
+    assert outcomes_of(read(table, headers, OutcomeRule()))["D2-0001", "L"] is False
+    assert outcomes_of(read(table, headers, OutcomeRule(benign="undetermined")))["D1-0001", "L"] is None
+
+
+def test_a_patient_without_a_row_stays_undetermined(write_lines: WriteTable, headers: Headers) -> None:
+    table = write_lines("t.csv", HEADER, *LINES[1:])
+    cohort = read(table, headers, OutcomeRule())
+    assert outcomes_of(cohort)["D1-0001", "L"] is None
+    assert cohort.manifest["age_years"].to_list()[:2] == [61.0, 61.0]  # of the header
+    assert cohort.warnings == (f"{table}: names 1 of the patients not; they stay undetermined",)
+
+
+def test_a_breast_without_an_image_is_missing(write_lines: WriteTable, headers: Headers) -> None:
+    table = write_lines("t.csv", HEADER, *LINES, "D1-0001,R,44,2,mass,Benign,", "D1-0099,R,44,2,mass,Benign,")
+    with pytest.raises(
+        UserInputError, match="found 2 rows without an image, the first in row 4, expected some for each"
+    ):
+        read(table, headers)
+    assert read(table, headers, allow_missing=True).manifest.height == 6
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("Benign", "Maybe", "row 1, classification: found 'Maybe', expected one of Benign, Malignant"),
+        (",L,", ",B,", "row 1, LeftRight: found 'B', expected L or R"),
+        (",L,", ",,", "row 1, LeftRight: empty, expected a value"),
+        (",44,", ",old,", "row 1, Age: found 'old', expected a number"),
+    ],
+)
+def test_what_is_wrong_is_refused_or_left_out(
+    write_lines: WriteTable, headers: Headers, old: str, new: str, sentence: str
+) -> None:
+    table = write_lines("t.csv", HEADER, LINES[0].replace(old, new, 1), *LINES[1:])
+    with pytest.raises(TableError, match=sentence):
+        read(table, headers)
+    cohort = read(table, headers, on_conflict="exclude")
+    assert cohort.manifest.height == 4
+    assert set(cohort.rejected["sentence"]) == {sentence}
+
+
+def test_a_bad_row_of_a_patient_without_images_is_no_harm_when_bad_ones_are_left_out(
+    write_lines: WriteTable, headers: Headers
+) -> None:
+    table = write_lines("t.csv", HEADER, *LINES, "D1-0099,X,44,2,mass,Benign,")
+    assert read(table, headers, on_conflict="exclude").manifest.height == 6
+
+
+def test_a_workbook_wants_to_be_exported(headers: Headers, tmp_path: Path) -> None:
+    with pytest.raises(TableError, match="found an Excel workbook, expected CSV"):
+        read(tmp_path / "CMMD_clinicaldata_revision.xlsx", headers)
+
+
+def test_another_table_is_refused(write_lines: WriteTable, headers: Headers) -> None:
+    with pytest.raises(
+        TableError, match=r"columns missing: ID1, LeftRight, Age, classification; .*_revision\.xlsx as CSV"
+    ):
+        read(write_lines("t.csv", "a,b", "1,2"), headers)
+
+
+def test_counts_that_are_not_as_published_are_warned_of(
+    write_lines: WriteTable, headers: Headers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cmmd, "PUBLISHED", PublishedCounts(images=6, patients=3))
+    assert read(write_lines("t.csv", HEADER, *LINES), headers).warnings == (
+        "cmmd: found 2 patients, published are 3 patients; check that the download is complete and unchanged",
+    )
