@@ -74,6 +74,9 @@ def index_dicom(
     accept: Annotated[
         list[str] | None, typer.Option(help="Take files with this verdict all the same; may be given again.")
     ] = None,
+    source: Annotated[
+        str, typer.Option(help="The name of the data set, which keeps its ids apart when joined.")
+    ] = "dicom",
     on_conflict: ConflictOption = "refuse",
     workers: WorkersOption = 0,
     as_json: JsonOption = False,
@@ -87,7 +90,7 @@ def index_dicom(
 
     told = None if outcomes is None else read_outcomes(outcomes)
     headers = _read_headers(folder, accept or [], workers=workers)
-    _write(build_cohort(headers, told, on_conflict=on_conflict), cohort, as_json=as_json)
+    _write(build_cohort(headers, told, source=source, on_conflict=on_conflict), cohort, as_json=as_json)
 
 
 @index_app.command("table")

@@ -13,6 +13,7 @@ from mammoscope.cli.doctor import doctor
 from mammoscope.cli.evaluate import evaluate
 from mammoscope.cli.index import index_app
 from mammoscope.cli.inspect import inspect
+from mammoscope.cli.join import join
 from mammoscope.cli.predict import predict
 from mammoscope.cli.prepare import prepare
 from mammoscope.cli.split import split
@@ -50,6 +51,7 @@ app.command()(demo)
 app.command()(synthesize)
 app.add_typer(index_app, name="index")
 app.command()(audit)
+app.command()(join)
 app.command()(inspect)
 app.command()(prepare)
 app.command()(split)

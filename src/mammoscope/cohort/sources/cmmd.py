@@ -47,8 +47,8 @@ def read_cmmd(table: Path, headers: Headers, *, rule: OutcomeRule, handling: Han
     clinical, problems = _read_clinical(table)
     if handling.on_conflict == "refuse":
         raise_problems([problem.sentence for problem in problems], where=str(table))
-    cohort = build_cohort(headers, None, on_conflict=handling.on_conflict)
-    images, rejected = cohort.manifest.with_columns(source=pl.lit(SOURCE)), cohort.rejected
+    cohort = build_cohort(headers, None, source=SOURCE, on_conflict=handling.on_conflict)
+    images, rejected = cohort.manifest, cohort.rejected
     warnings = _check_images(clinical, images, table, allow_missing=handling.allow_missing)
     touched = [problem for problem in _touch(problems, clinical, images) if problem.rows]
     if touched:

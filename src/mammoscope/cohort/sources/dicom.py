@@ -97,22 +97,27 @@ def read_headers(
     return Headers(rows, tuple(result for result in results if isinstance(result, RejectedFile)))
 
 
-def build_cohort(headers: Headers, outcomes: Outcomes | None, *, on_conflict: OnConflict) -> IndexedCohort:
+def build_cohort(
+    headers: Headers, outcomes: Outcomes | None, *, source: str = SOURCE, on_conflict: OnConflict
+) -> IndexedCohort:
     """The cohort of files whose headers have been read.
 
     Args:
         headers: of the files.
         outcomes: by patient, exam or breast; None leaves all undetermined.
+        source: the name of the data set.
         on_conflict: what is done about a study of two patients, an image in two studies, two outcomes of a breast.
 
     Raises:
         UserInputError: no file is a mammogram.
         TableError: contradictions, where they are refused; or nothing is left without them.
     """
+    if not source.strip():
+        raise UserInputError("--source: found no text, expected the name of the data set")
     if not headers.rows:
         raise _refuse_emptiness(headers.rejected)
     rows, copies = _drop_copies(headers.rows)
-    frame = _to_frame(rows)
+    frame = _to_frame(rows, source)
     problems = _find_mixed_patients(frame)
     where = "DICOM headers"
     warnings: tuple[str, ...] = ()
@@ -175,8 +180,8 @@ def _drop_copies(rows: Sequence[DicomRow]) -> tuple[list[DicomRow], list[Rejecte
     return list(kept.values()), copies
 
 
-def _to_frame(rows: Sequence[DicomRow]) -> pl.DataFrame:
-    nothing = dict.fromkeys(SCHEMA) | {"source": SOURCE}
+def _to_frame(rows: Sequence[DicomRow], source: str) -> pl.DataFrame:
+    nothing = dict.fromkeys(SCHEMA) | {"source": source}
     return pl.DataFrame([nothing | asdict(row) for row in rows], schema=SCHEMA)
 
 

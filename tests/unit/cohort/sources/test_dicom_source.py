@@ -254,3 +254,11 @@ def test_nothing_without_contradiction_is_refused(tmp_path: Path, write_exam: Ca
     write_exam(2, StudyInstanceUID="1.2.1.1")
     with pytest.raises(TableError, match="DICOM headers: found a problem in every breast, expected one without"):
         index(tmp_path / "studies", exclude=True)
+
+
+def test_a_data_set_has_the_name_that_it_is_given(tmp_path: Path, write_exam: Callable[..., list[Path]]) -> None:
+    write_exam(1)
+    headers = read(tmp_path / "studies")
+    assert set(build_cohort(headers, None, source="ours", on_conflict="refuse").manifest["source"]) == {"ours"}
+    with pytest.raises(UserInputError, match="--source: found no text, expected the name of the data set"):
+        build_cohort(headers, None, source=" ", on_conflict="refuse")

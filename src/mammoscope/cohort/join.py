@@ -1,0 +1,116 @@
+"""Several cohorts in one: ids are kept apart by source, folds are left behind."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from mammoscope.cohort.manifest import SCHEMA, manifest_path, read_manifest
+from mammoscope.errors import TableError, UserInputError
+
+_LEAST: Final = 2
+_NAMED_AT_MOST: Final = 3
+_IDS: Final = ("image_id", "patient_id", "exam_id")
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedCohort:
+    """The manifest of all rows, and sentences for the user."""
+
+    manifest: pl.DataFrame
+    warnings: tuple[str, ...]
+
+
+def join_cohorts(cohorts: Sequence[Path], output: Path) -> JoinedCohort:
+    """The rows of several cohorts, every id with its source before it: `rsna-10006`; an id that has it already stays.
+
+    Cohorts of one source share its ids: the same patient in two of them is one patient. Folds are left behind, because
+    they were dealt for each cohort alone.
+
+    Args:
+        cohorts: two or more.
+        output: where the joined cohort is going to stand, which is none of them.
+
+    Raises:
+        UserInputError: fewer than two cohorts, one twice, or the output among them.
+        TableError: a manifest that cannot be read, an image or exam that clashes, or files in some cohorts only.
+    """
+    _check_places(cohorts, output)
+    manifests = [read_manifest(cohort) for cohort in cohorts]
+    _check_paths(cohorts, manifests)
+    joined = pl.concat([_with_prefixes(manifest) for manifest in manifests])
+    of_cohort = pl.Series("cohort", [place for place, each in enumerate(manifests) for _ in range(each.height)])
+    owned = joined.with_columns(of_cohort)
+    _check_clashes(owned, cohorts)
+    return JoinedCohort(joined.with_columns(fold=pl.lit(None, SCHEMA["fold"])), _warn(owned))
+
+
+def _check_places(cohorts: Sequence[Path], output: Path) -> None:
+    places = [manifest_path(cohort).resolve() for cohort in cohorts]
+    if len(places) < _LEAST:
+        raise UserInputError(f"join: found {len(places)} cohort, expected two or more; name the others too")
+    if len(set(places)) < len(places):
+        raise UserInputError("join: found a cohort twice, expected each once; name another")
+    if manifest_path(output).resolve() in places:
+        raise UserInputError(f"{output}: found one of the cohorts to join, expected another folder; choose a new one")
+
+
+def _check_paths(cohorts: Sequence[Path], manifests: Sequence[pl.DataFrame]) -> None:
+    without = [str(cohort) for cohort, rows in zip(cohorts, manifests, strict=True) if rows["path"].null_count()]
+    if without and len(without) < len(cohorts):
+        raise TableError(
+            f"join: {', '.join(without)}: found a table-only cohort, expected files for all cohorts or for none; "
+            "index it again together with its images"
+        )
+
+
+def _with_prefixes(manifest: pl.DataFrame) -> pl.DataFrame:
+    prefix = pl.col("source") + "-"
+    return manifest.with_columns(
+        pl.when(pl.col(name).str.starts_with(prefix)).then(name).otherwise(prefix + pl.col(name)).alias(name)
+        for name in _IDS
+    )
+
+
+def _check_clashes(owned: pl.DataFrame, cohorts: Sequence[Path]) -> None:
+    """Refuse images that stand in two cohorts, and exams of two patients.
+
+    Raises:
+        TableError: with the first of them and the cohorts.
+    """
+    images = owned.group_by("image_id", maintain_order=True).agg("cohort")
+    clashing = images.filter(pl.col("cohort").list.len() > 1)
+    if clashing.height:
+        names = ", ".join(clashing["image_id"].head(_NAMED_AT_MOST)) + (
+            ", …" if clashing.height > _NAMED_AT_MOST else ""
+        )
+        where = " and ".join(str(cohorts[place]) for place in clashing["cohort"][0])
+        raise TableError(
+            f"join: {clashing.height} images stand in several cohorts ({names}, in {where}), expected each once; "
+            "leave one cohort out, or index it under another name of its source"
+        )
+    exams = owned.group_by("exam_id").agg(pl.col("patient_id").n_unique()).filter(pl.col("patient_id") > 1)
+    if exams.height:
+        raise TableError(
+            f"join: {exams.height} exams have another patient in another cohort, expected one patient for each; "
+            "index one cohort under another name of its source"
+        )
+    breasts = owned.group_by("exam_id", "laterality").agg(pl.col("cancer").n_unique()).filter(pl.col("cancer") > 1)
+    if breasts.height:
+        raise TableError(
+            f"join: {breasts.height} breasts have another outcome in another cohort, expected one; "
+            "index the tables of one source together"
+        )
+
+
+def _warn(owned: pl.DataFrame) -> tuple[str, ...]:
+    patients = owned.group_by("patient_id").agg(pl.col("cohort").n_unique())
+    n_shared = patients.filter(pl.col("cohort") > 1).height
+    n_split = owned["fold"].is_not_null().sum()
+    sentences = {
+        f"{n_shared} patients stand in several cohorts of one source and are taken as the same": n_shared,
+        "folds are left behind; split the joined cohort": n_split,
+    }
+    return tuple(sentence for sentence, count in sentences.items() if count)

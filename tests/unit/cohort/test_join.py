@@ -1,0 +1,123 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from mammoscope.cohort.join import join_cohorts
+from mammoscope.cohort.manifest import check_manifest, read_manifest, write_manifest
+from mammoscope.errors import TableError, UserInputError
+
+ManifestOf = Callable[..., pl.DataFrame]
+CliRun = Callable[..., tuple[int, str, str]]
+WriteCohort = Callable[..., Path]
+
+
+@pytest.fixture
+def write_cohort(tmp_path: Path, manifest_of: ManifestOf) -> WriteCohort:
+    def write(name: str, source: str, outcomes: tuple[bool | None, ...] = (True, False), **columns: object) -> Path:
+        rows = manifest_of(outcomes).with_columns(source=pl.lit(source))
+        rows = rows.with_columns(pl.lit(value, rows.schema[column]).alias(column) for column, value in columns.items())
+        write_manifest(rows, tmp_path / name)
+        return tmp_path / name
+
+    return write
+
+
+def test_ids_are_kept_apart_by_source(write_cohort: WriteCohort, tmp_path: Path) -> None:
+    one, other = write_cohort("a", "rsna"), write_cohort("b", "vindr", (None,))
+    joined = join_cohorts([one, other], tmp_path / "c")
+    check_manifest(joined.manifest, where="test")
+    assert joined.warnings == ()
+    assert joined.manifest.height == 12
+    assert joined.manifest["patient_id"].unique(maintain_order=True).to_list() == [
+        "rsna-patient0",
+        "rsna-patient1",
+        "vindr-patient0",
+    ]
+    assert joined.manifest.row(8, named=True)["image_id"] == "vindr-0LCC"
+    assert joined.manifest.row(8, named=True)["exam_id"] == "vindr-exam0"
+    before = pl.concat([read_manifest(one), read_manifest(other)])
+    ids = ["image_id", "patient_id", "exam_id"]
+    assert joined.manifest.drop(ids).equals(before.drop(ids))
+
+
+def test_a_joined_cohort_can_be_joined_again(write_cohort: WriteCohort, tmp_path: Path) -> None:
+    one, two, three = (write_cohort(name, name) for name in "abc")
+    write_manifest(join_cohorts([one, two], tmp_path / "ab").manifest, tmp_path / "ab")
+    stepwise = join_cohorts([tmp_path / "ab", three], tmp_path / "d").manifest
+    assert stepwise.equals(join_cohorts([one, two, three], tmp_path / "d").manifest)
+
+
+def test_an_image_in_two_cohorts_is_refused(write_cohort: WriteCohort, tmp_path: Path) -> None:
+    one, other = write_cohort("a", "rsna"), write_cohort("b", "rsna")
+    sentence = (
+        r"8 images stand in several cohorts \(rsna-0LCC, rsna-0LMLO, rsna-0RCC, …, in .*a and .*b\), expected each"
+    )
+    with pytest.raises(TableError, match=sentence):
+        join_cohorts([one, other], tmp_path / "c")
+
+
+def renamed(cohort: Path, **patterns: str) -> Path:
+    """The cohort with a word before the ids of the columns."""
+    rows = read_manifest(cohort)
+    write_manifest(
+        rows.with_columns((pl.lit(word) + pl.col(name)).alias(name) for name, word in patterns.items()), cohort
+    )
+    return cohort
+
+
+def test_a_patient_of_two_cohorts_of_one_source_is_one(write_cohort: WriteCohort, tmp_path: Path) -> None:
+    one, other = write_cohort("a", "cbis"), renamed(write_cohort("b", "cbis"), image_id="x", exam_id="x")
+    joined = join_cohorts([one, other], tmp_path / "c")
+    assert joined.manifest["patient_id"].n_unique() == 2
+    assert joined.warnings == ("2 patients stand in several cohorts of one source and are taken as the same",)
+
+
+def test_an_exam_of_two_patients_is_refused(write_cohort: WriteCohort, tmp_path: Path) -> None:
+    one, other = write_cohort("a", "s"), renamed(write_cohort("b", "s"), image_id="x", patient_id="x")
+    with pytest.raises(
+        TableError, match="2 exams have another patient in another cohort, expected one patient for each"
+    ):
+        join_cohorts([one, other], tmp_path / "c")
+
+
+def test_a_breast_with_two_outcomes_is_refused(write_cohort: WriteCohort, tmp_path: Path) -> None:
+    one, other = write_cohort("a", "s"), renamed(write_cohort("b", "s", (False, False)), image_id="x")
+    with pytest.raises(TableError, match="1 breasts have another outcome in another cohort, expected one"):
+        join_cohorts([one, other], tmp_path / "c")
+
+
+def test_files_in_some_cohorts_only_are_refused(write_cohort: WriteCohort, tmp_path: Path) -> None:
+    one, other = write_cohort("a", "r"), write_cohort("b", "v", path=None)
+    with pytest.raises(TableError, match="b: found a table-only cohort, expected files for all cohorts or for none"):
+        join_cohorts([one, other], tmp_path / "c")
+    table_only = join_cohorts([write_cohort("a", "r", path=None), other], tmp_path / "c")
+    assert table_only.manifest["path"].null_count() == table_only.manifest.height
+
+
+def test_folds_are_left_behind(write_cohort: WriteCohort, tmp_path: Path) -> None:
+    joined = join_cohorts([write_cohort("a", "r", fold=0), write_cohort("b", "v")], tmp_path / "c")
+    assert joined.manifest["fold"].null_count() == joined.manifest.height
+    assert joined.warnings == ("folds are left behind; split the joined cohort",)
+
+
+def test_what_cannot_be_joined_is_refused(write_cohort: WriteCohort, tmp_path: Path) -> None:
+    one, other = write_cohort("a", "r"), write_cohort("b", "v")
+    with pytest.raises(UserInputError, match="join: found 1 cohort, expected two or more"):
+        join_cohorts([one], tmp_path / "c")
+    with pytest.raises(UserInputError, match="join: found a cohort twice, expected each once"):
+        join_cohorts([one, one / "manifest.parquet"], tmp_path / "c")
+    with pytest.raises(UserInputError, match="a: found one of the cohorts to join, expected another folder"):
+        join_cohorts([one, other], one)
+
+
+def test_the_command_writes_the_joined_cohort(write_cohort: WriteCohort, tmp_path: Path, run_cli: CliRun) -> None:
+    one, other = write_cohort("a", "rsna"), write_cohort("b", "vindr", fold=1)
+    code, out, err = run_cli("join", one, other, "-o", tmp_path / "c")
+    assert code == 0, err
+    assert "breasts with cancer  2" in out
+    assert err == "warning: folds are left behind; split the joined cohort\n"
+    assert read_manifest(tmp_path / "c").height == 16
+    code, out, _ = run_cli("join", "--help")
+    assert "mammoscope join rsna vindr -o both" in " ".join(out.replace("│", " ").split())
