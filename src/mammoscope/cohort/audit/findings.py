@@ -97,10 +97,11 @@ def _about_shortcuts(audit: ShortcutAudit) -> Iterator[Finding]:
     for shortcut in strong:
         if shortcut.kind is not ColumnKind.OUTCOME:
             name = capitalise(name_column(shortcut.column))
+            what = f"That {shortcut.column}" if shortcut.kind is ColumnKind.MISSING else name
             yield Finding(
                 code="shortcut",
                 severity=_severity(shortcut),
-                sentence=f"{name} alone predicts cancer, AUC {_estimate(shortcut)}.",
+                sentence=f"{what} predicts cancer on its own: AUC {_estimate(shortcut)}.",
                 advice=_ADVICE_BY_KIND[shortcut.kind],
             )
     weak = [each for each in believed if WEAK_AUC <= each.auc.value < NOTABLE_AUC and each.auc.low is not None]

@@ -166,7 +166,7 @@ def test_the_planted_faults_stand_at_the_top(page: str, audit: Audit) -> None:
     assert found["same_pixels_across_patients"] == "danger"
     assert found["implausible_age"] == "warning"
     top = page[: page.index("shortcuts-title")]
-    assert "Machine alone predicts cancer, AUC 1.000." in top
+    assert "Machine predicts cancer on its own: AUC 1.000." in top
     assert "Age below 18 or above 110: 1 image." in top
     assert top.index("Danger") < top.index("Warning")
 

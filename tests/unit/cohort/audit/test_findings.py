@@ -91,9 +91,11 @@ def test_a_check_is_told_where_it_found_something() -> None:
     ],
 )
 def test_a_shortcut_is_as_bad_as_it_is_strong(kind: ColumnKind, value: float, severity: Severity) -> None:
-    finding = told(shortcuts=[shortcut("machine", kind, value)])["shortcut"]
+    column = "machine is missing" if kind is ColumnKind.MISSING else "machine"
+    finding = told(shortcuts=[shortcut(column, kind, value)])["shortcut"]
     assert finding.severity is severity
-    assert finding.sentence == f"Machine alone predicts cancer, AUC {value:.3f} (0.550 to 1.000)."
+    what = "That machine is missing" if kind is ColumnKind.MISSING else "Machine"
+    assert finding.sentence == f"{what} predicts cancer on its own: AUC {value:.3f} (0.550 to 1.000)."
 
 
 def test_a_shortcut_whose_interval_holds_chance_is_not_told() -> None:
@@ -102,7 +104,7 @@ def test_a_shortcut_whose_interval_holds_chance_is_not_told() -> None:
 
 def test_a_perfect_shortcut_has_no_interval_and_is_told() -> None:
     finding = told(shortcuts=[shortcut("machine", ColumnKind.ACQUISITION, 1.0, low=None)])["shortcut"]
-    assert finding.sentence == "Machine alone predicts cancer, AUC 1.000."
+    assert finding.sentence == "Machine predicts cancer on its own: AUC 1.000."
 
 
 def test_weak_shortcuts_are_told_together() -> None:
