@@ -94,8 +94,21 @@ def shrink_for_search(picture: NDArray[Any]) -> NDArray[np.float32]:
     columns = max(1, round(columns * rows / picture.shape[0]))
     # only these types are resized as they are, and a full picture is too large to convert first
     is_resizable = picture.dtype in (np.uint8, np.uint16, np.int16, np.float32)
-    source = picture if is_resizable else picture.astype(np.float32)
+    source = _shrink_by_blocks(picture if is_resizable else picture.astype(np.float32))
     return np.asarray(cv2.resize(source, (columns, rows), interpolation=cv2.INTER_AREA), dtype=np.float32)
+
+
+def _shrink_by_blocks(picture: NDArray[Any]) -> NDArray[Any]:
+    """Averages of square blocks, at least twice as many as the search needs: OpenCV does whole blocks six times faster.
+
+    What is left over at the lower and right edge, less than a block, is stretched over.
+    """
+    side = picture.shape[0] // (2 * SMALL_ROWS)
+    if side <= 1 or picture.shape[1] < side:
+        return picture
+    rows, columns = picture.shape[0] // side, picture.shape[1] // side
+    whole = picture[: rows * side, : columns * side]
+    return np.asarray(cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA))
 
 
 def _is_wall_left(brightness: NDArray[np.float32], region: BreastRegion) -> bool:

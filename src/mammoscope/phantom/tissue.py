@@ -221,7 +221,8 @@ def _draw_skin(places: Places, outline: Outline) -> Field:
     from_nipple = np.hypot(places.x - outline.nipple_mm[0], places.y - outline.nipple_mm[1])
     areola = np.exp(-0.5 * (from_nipple / np.float32(10)) ** 2)
     depth = places.below_skin / (np.float32(1.3) + np.float32(1.3) * areola)
-    line = np.exp(np.float32(-2.2) * (depth - np.float32(0.6)) ** 2)
+    from_middle = np.clip(depth - np.float32(0.6), -10, 10)  # beyond, nothing is left of the line
+    line = np.exp(np.float32(-2.2) * from_middle**2)
     line *= np.float32(0.085) + np.float32(0.03) * areola
     line += np.float32(0.04) * areola * (depth > 0)
     return np.asarray(line, dtype=np.float32)

@@ -281,3 +281,17 @@ def test_a_picture_is_shrunk_whatever_its_type(dtype: type[np.generic]) -> None:
 def test_a_small_picture_stays_as_it_is() -> None:
     picture = np.arange(12, dtype=np.uint16).reshape(3, 4)
     np.testing.assert_array_equal(shrink_for_search(picture), picture)
+
+
+@pytest.mark.parametrize("shape", [(3328, 2560), (5355, 4915), (1283, 977), (641, 3), (2776, 1)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32])
+def test_a_large_picture_shrinks_to_the_averages_of_its_parts(shape: tuple[int, int], dtype: type[np.generic]) -> None:
+    row, column = np.mgrid[0 : shape[0], 0 : shape[1]]
+    picture = (100 + 50 * np.sin(row / 400) + 40 * np.cos(column / 300)).astype(dtype)
+    small = shrink_for_search(picture)
+    exact = cv2.resize(picture.astype(np.float32), small.shape[::-1], interpolation=cv2.INTER_AREA)
+    assert small.shape[0] == 320
+    leftover_px = max(
+        0, shape[0] // 640 - 1
+    )  # less than a block, stretched over; steepest 50 / 400 and 40 / 300 per px
+    assert np.abs(small - exact).max() <= 0.51 + leftover_px * (50 / 400 + 40 / 300)  # and a block's value is rounded
