@@ -174,7 +174,7 @@ def test_few_places_of_the_breast_leave_the_picture_at_the_strengths_of_small() 
     """Of the places in a breast that fills 80 % of the canvas, at most one in ten is moved out of the picture."""
     strengths = read_recipe("small", []).augment
     n = 200
-    matrices = affine_matrices(torch.Size([n, 1, 256, 128]), strengths, _generator())
+    matrices = affine_matrices(torch.Size([n, 1, 256, 128]), strengths, _generator(), torch.ones(n))
     generator = _generator(9)
     angle = (torch.rand(n, 200, generator=generator) - 0.5) * math.pi
     distance = 0.8 * torch.rand(n, 200, generator=generator).sqrt()
@@ -183,3 +183,33 @@ def test_few_places_of_the_breast_leave_the_picture_at_the_strengths_of_small() 
     moved = torch.bmm(matrices[:, :, :2].inverse(), places - matrices[:, :, 2:])
     share_outside = (moved.abs() > 1).any(dim=1).float().mean().item()
     assert share_outside < 0.1
+
+
+@pytest.mark.parametrize("key", ["rotation_degrees", "shift", "zoom", "shear_degrees", "contrast", "gamma"])
+def test_twice_the_strength_is_the_change_of_twice_the_setting(key: str) -> None:
+    most = {"rotation_degrees": 10.0, "shear_degrees": 10.0}.get(key, 0.2)
+    once, twice = (AugmentSettings.model_validate({key: each}) for each in (most, 2 * most))
+    pictures = _pictures()
+    strong = augment(pictures, once, generator=_generator(), strengths=[2.0] * len(pictures))
+    torch.testing.assert_close(strong, augment(pictures, twice, generator=_generator()))
+    assert not torch.equal(strong, augment(pictures, once, generator=_generator()))
+
+
+def test_each_picture_has_its_own_strength() -> None:
+    settings = AugmentSettings(rotation_degrees=10.0, contrast=0.2, flip_horizontal=0.5)
+    pictures = _pictures()
+    strengths = [1.0] * len(pictures)
+    plain = augment(pictures, settings, generator=_generator())
+    assert torch.equal(plain, augment(pictures, settings, generator=_generator(), strengths=strengths))
+    strengths[1] = 2.0
+    changed = augment(pictures, settings, generator=_generator(), strengths=strengths)
+    assert [torch.equal(*pair) for pair in zip(plain, changed, strict=True)] == [
+        number != 1 for number in range(len(pictures))
+    ]
+
+
+def test_flips_are_as_likely_whatever_the_strength() -> None:
+    settings = AugmentSettings(flip_horizontal=0.5, flip_vertical=0.5)
+    pictures = _pictures()
+    strong = augment(pictures, settings, generator=_generator(), strengths=[5.0] * len(pictures))
+    assert torch.equal(strong, augment(pictures, settings, generator=_generator()))

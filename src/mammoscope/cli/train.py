@@ -74,9 +74,11 @@ def _summarise(run: "Run", manifest: "pl.DataFrame", store: "PreparedStore") -> 
 
 def _count_batches(manifest: "pl.DataFrame", store: "PreparedStore", recipe: "Recipe", *, fold: int) -> int:
     """The batches of a fold's training; all folds are checked so before the run folder is made."""
+    from mammoscope.learning.batches import EpochSampler
     from mammoscope.learning.training import count_batches, select_rows
 
-    return count_batches(select_rows(manifest, store, fold=fold, recipe=recipe)[0].height, recipe)
+    training, _ = select_rows(manifest, store, fold=fold, recipe=recipe)
+    return count_batches(len(EpochSampler(training, recipe, fold=fold)), recipe)
 
 
 def _train_folds(

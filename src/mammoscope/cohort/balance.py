@@ -1,19 +1,201 @@
-"""Which rows an epoch trains on: small, pure sampling strategies, applied after splitting."""
+"""Which rows an epoch trains on, in which order: small, pure sampling strategies, applied after splitting.
 
-from typing import Literal
+A strategy is a function of the rows that may be trained on and of the chance of the epoch. It gives back rows of those,
+never others: what is held out is taken away before.
+"""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Literal, NamedTuple, get_args
+
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
+from pydantic import Field
 
-SamplingStrategy = Literal["all", "matched-controls"]
+from mammoscope.config import Settings
+
+SamplingStrategy = Literal["all", "matched-controls", "undersample", "upsample", "balanced-batch", "hard-negatives"]
+STRATEGIES: tuple[SamplingStrategy, ...] = get_args(SamplingStrategy)
+USED_KEYS: dict[SamplingStrategy, frozenset[str]] = {
+    "all": frozenset(),
+    "matched-controls": frozenset(),
+    "undersample": frozenset({"controls_per_case"}),
+    "upsample": frozenset({"controls_per_case", "repeat_strength"}),
+    "balanced-batch": frozenset({"controls_per_case", "least_cases", "repeat_strength"}),
+    "hard-negatives": frozenset({"controls_per_case", "hard_share", "scores"}),
+}
+
+Places = NDArray[np.int64]
+
+
+class BalanceSettings(Settings):
+    """How cases and controls are weighed, counted in images; each key is for the strategies that `USED_KEYS` names.
+
+    `repeat_strength` multiplies the changes of a case's picture from its second time in an epoch on; `hard_share` is
+    the part of an epoch's controls that are the hardest there are; `scores` is a file of an earlier run that says so.
+    """
+
+    controls_per_case: Annotated[float, Field(gt=0)] = 1.0
+    least_cases: Annotated[int, Field(ge=1)] = 1
+    repeat_strength: Annotated[float, Field(ge=1, le=10)] = 1.5
+    hard_share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    scores: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochCounts:
+    """What an epoch has: images as often as they come, patients and machines (those that are known) once each."""
+
+    case_images: int
+    control_images: int
+    patients: int
+    machines: int
+
+
+class _Draw(NamedTuple):
+    """Places in the rows, in the order of the epoch; whether an image has come before in it."""
+
+    places: Places
+    is_repeat: NDArray[np.bool_]
+
+
+class _Rows(NamedTuple):
+    """What a strategy sees: the places of the cases and of the controls, and how hard each row is."""
+
+    cases: Places
+    controls: Places
+    hardness: NDArray[np.float64]
 
 
 def sample_rows(manifest: pl.DataFrame, strategy: SamplingStrategy) -> pl.DataFrame:
-    """The rows to train on; rows whose outcome is undetermined are never among them.
+    """The rows that a strategy may ever draw; rows whose outcome is undetermined are never among them.
 
     `matched-controls` is the public baseline's way: all images of patients with cancer, so that the healthy breast
-    is the control of the other.
+    is the control of the other. It takes no heed of who lacks one: a patient with images of one side only, or with
+    cancer in both breasts, brings cases without a control, and a view that only one side has stays without its pair.
     """
     determined = manifest.filter(pl.col("cancer").is_not_null())
     if strategy == "matched-controls":
         return determined.filter(pl.col("cancer").any().over("patient_id"))
     return determined
+
+
+def draw_epoch(
+    rows: pl.DataFrame,
+    strategy: SamplingStrategy,
+    settings: BalanceSettings,
+    *,
+    batch_size: int,
+    rng: np.random.Generator,
+) -> pl.DataFrame:
+    """The rows of an epoch in the order in which they are seen, with `position` (in `rows`) and `strength`.
+
+    Every epoch of the same rows has as many; which they are and their order is for the chance of the epoch, `rng`.
+    `strength` is 1, or `repeat_strength` for the repeats of a case. Where `rows` have a column `score`, the higher is
+    the harder.
+
+    - `all`, `matched-controls`: every row once.
+    - `undersample`: every case once, and `controls_per_case` times as many controls, others in each epoch.
+    - `upsample`: every control once, and cases until there is one for each `controls_per_case` controls, all of them
+      equally often to one.
+    - `balanced-batch`: batches of `batch_size` with one case in 1 + `controls_per_case`, `least_cases` at the least;
+      controls at most once, as many batches as they fill, cases equally often to one.
+    - `hard-negatives`: every case once, and `controls_per_case` times as many controls, of which `hard_share` are the
+      hardest, by score, or else difficult negatives before others; the rest by chance.
+    """
+    eligible = sample_rows(rows.with_row_index("position"), strategy)
+    cancer = eligible["cancer"].to_numpy()
+    seen = _Rows(np.flatnonzero(cancer), np.flatnonzero(~cancer), _hardness(eligible))
+    draw = _WAYS[strategy](seen, settings, batch_size, rng)
+    strength = pl.Series("strength", np.where(draw.is_repeat, settings.repeat_strength, 1.0), dtype=pl.Float64)
+    return eligible[draw.places].with_columns(strength)
+
+
+def count_epoch(rows: pl.DataFrame) -> EpochCounts:
+    """How many images of cases and controls, patients and machines the rows of an epoch have."""
+    n_cases = int(rows["cancer"].sum())
+    return EpochCounts(
+        case_images=n_cases,
+        control_images=rows.height - n_cases,
+        patients=rows["patient_id"].n_unique(),
+        machines=rows["machine"].drop_nulls().n_unique(),
+    )
+
+
+def count_cases_of_batch(settings: BalanceSettings, batch_size: int) -> int:
+    """How many images of a batch of `balanced-batch` are of cases; one at least is of a control."""
+    by_ratio = _round(batch_size / (1 + settings.controls_per_case))
+    return min(max(settings.least_cases, by_ratio), batch_size - 1)
+
+
+def _each_once(rows: _Rows, _: BalanceSettings, __: int, rng: np.random.Generator) -> _Draw:
+    places = rng.permutation(len(rows.cases) + len(rows.controls))
+    return _Draw(places, np.zeros(len(places), dtype=np.bool_))
+
+
+def _undersample(rows: _Rows, settings: BalanceSettings, _: int, rng: np.random.Generator) -> _Draw:
+    n_controls = min(len(rows.controls), _round(len(rows.cases) * settings.controls_per_case))
+    places = np.concatenate([rows.cases, rng.permutation(rows.controls)[:n_controls]])
+    return _Draw(rng.permutation(places), np.zeros(len(places), dtype=np.bool_))
+
+
+def _upsample(rows: _Rows, settings: BalanceSettings, _: int, rng: np.random.Generator) -> _Draw:
+    n_repeats = max(0, _round(len(rows.controls) / settings.controls_per_case) - len(rows.cases))
+    repeats = _cycle(rows.cases, n_repeats, rng)
+    places = np.concatenate([rows.cases, rows.controls, repeats])
+    order = rng.permutation(len(places))
+    return _Draw(places[order], order >= len(places) - len(repeats))
+
+
+def _balance_batches(rows: _Rows, settings: BalanceSettings, batch_size: int, rng: np.random.Generator) -> _Draw:
+    n_cases = count_cases_of_batch(settings, batch_size)
+    n_controls = batch_size - n_cases
+    n_batches = len(rows.controls) // n_controls if len(rows.cases) else 0
+    cases = _cycle(rows.cases, n_batches * n_cases, rng).reshape(n_batches, n_cases)
+    controls = rng.permutation(rows.controls)[: n_batches * n_controls].reshape(n_batches, n_controls)
+    is_repeat = np.arange(n_batches * n_cases).reshape(n_batches, n_cases) >= len(rows.cases)
+    places = np.hstack([cases, controls])  # (batch, image)
+    order = rng.permuted(np.tile(np.arange(batch_size), (n_batches, 1)), axis=1)  # (batch, image)
+    is_repeat = np.hstack([is_repeat, np.zeros_like(controls, dtype=np.bool_)])  # (batch, image)
+    taken = [np.take_along_axis(each, order, axis=1).ravel() for each in (places, is_repeat)]  # (batch * image,)
+    return _Draw(taken[0].astype(np.int64), taken[1].astype(np.bool_))
+
+
+def _prefer_hard(rows: _Rows, settings: BalanceSettings, _: int, rng: np.random.Generator) -> _Draw:
+    n_controls = min(len(rows.controls), _round(len(rows.cases) * settings.controls_per_case))
+    n_hard = _round(n_controls * settings.hard_share)
+    by_chance = rng.permutation(rows.controls)
+    hardest_first = by_chance[np.argsort(-rows.hardness[by_chance], kind="stable")]  # chance decides among equals
+    others = rng.permutation(hardest_first[n_hard:])[: n_controls - n_hard]
+    places = np.concatenate([rows.cases, hardest_first[:n_hard], others])
+    return _Draw(rng.permutation(places), np.zeros(len(places), dtype=np.bool_))
+
+
+_WAYS: dict[SamplingStrategy, Callable[[_Rows, BalanceSettings, int, np.random.Generator], _Draw]] = {
+    "all": _each_once,
+    "matched-controls": _each_once,
+    "undersample": _undersample,
+    "upsample": _upsample,
+    "balanced-batch": _balance_batches,
+    "hard-negatives": _prefer_hard,
+}
+
+
+def _hardness(rows: pl.DataFrame) -> NDArray[np.float64]:
+    """The score of each row where there are some, else 1 for difficult negatives and 0 for others; unknown is least."""
+    measure = pl.col("score") if "score" in rows.columns else pl.col("difficult_negative").cast(pl.Float64)
+    hardness: NDArray[np.float64] = rows.select(measure.fill_null(-1.0)).to_series().to_numpy()
+    return hardness
+
+
+def _cycle(members: Places, n: int, rng: np.random.Generator) -> Places:
+    """Places, `n` of them, each of the members equally often to one: one shuffle after another."""
+    n_shuffles = -(-n // len(members)) if len(members) else 0
+    shuffles = [rng.permutation(members) for _ in range(n_shuffles)]
+    return np.concatenate([*shuffles, members[:0]])[:n]
+
+
+def _round(number: float) -> int:
+    """The nearest whole number, the larger of two that are as near."""
+    return int(number + 0.5)

@@ -1,27 +1,39 @@
 """Prepared pictures in batches, in an order that depends on seed, fold and epoch alone."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import polars as pl
 import torch
 from torch.nn import functional
-from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
+from mammoscope.cohort.balance import draw_epoch
 from mammoscope.imaging.store import PreparedStore
-from mammoscope.learning.recipe import BatchSettings
+from mammoscope.learning.recipe import Recipe
 
 
 class Batch(NamedTuple):
-    """Pictures as stored, (batch, row, column) of 8 or 16 bits; targets 0 or 1, (batch,)."""
+    """Pictures as stored, (batch, row, column) of 8 or 16 bits; targets 0 or 1, (batch,).
+
+    `strengths` say how many times as much as the recipe says each picture is changed; empty is once.
+    """
 
     pictures: torch.Tensor
     targets: torch.Tensor
+    strengths: tuple[float, ...] = ()
+
+
+class Draw(NamedTuple):
+    """A picture that is drawn: its position among the rows, and how many times as much it is changed."""
+
+    position: int
+    strength: float = 1.0
 
 
 class StorePictures(Dataset[Batch]):
-    """The pictures and outcomes of manifest rows; a list of positions gives a whole batch at once."""
+    """The pictures and outcomes of manifest rows; a list of draws gives a whole batch at once."""
 
     def __init__(self, rows: pl.DataFrame, store: PreparedStore) -> None:
         self.image_ids: list[str] = rows["image_id"].to_list()
@@ -31,43 +43,51 @@ class StorePictures(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.image_ids)
 
-    def __getitem__(self, position: int) -> Batch:
-        return self.__getitems__([position])
+    def __getitem__(self, draw: Draw) -> Batch:
+        return self.__getitems__([draw])
 
-    def __getitems__(self, positions: Sequence[int]) -> Batch:
-        pictures = np.stack([self.store.read(self.image_ids[position]) for position in positions])
-        return Batch(torch.from_numpy(pictures), self.targets[list(positions)])
+    def __getitems__(self, draws: Sequence[Draw]) -> Batch:
+        pictures = np.stack([self.store.read(self.image_ids[draw.position]) for draw in draws])
+        targets = self.targets[[draw.position for draw in draws]]
+        return Batch(torch.from_numpy(pictures), targets, tuple(draw.strength for draw in draws))
 
 
-class EpochShuffle(Sampler[int]):
-    """Every position once, or the first `n_drawn`, shuffled anew for each epoch from (seed, fold, epoch)."""
+class EpochSampler(Sampler[Draw]):
+    """Whole batches of the rows to train on, drawn anew for each epoch from (seed, fold, epoch) as the recipe says."""
 
-    def __init__(self, n: int, *, seed: int, fold: int, n_drawn: int | None = None) -> None:
-        self.n, self.seed, self.fold, self.epoch = n, seed, fold, 0
-        self.n_drawn = n if n_drawn is None else n_drawn
+    def __init__(self, rows: pl.DataFrame, recipe: Recipe, *, fold: int) -> None:
+        self.rows, self.recipe, self.fold, self.epoch = rows, recipe, fold, 0
+        self.n_drawn = self._draw(0).height // recipe.batch.size * recipe.batch.size  # of every epoch alike
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch comes next; Lightning calls this."""
         self.epoch = epoch
 
+    def draw(self, epoch: int) -> pl.DataFrame:
+        """The rows of an epoch in their order, with `position` and `strength`."""
+        return self._draw(epoch)[: self.n_drawn]
+
     def __len__(self) -> int:
         return self.n_drawn
 
-    def __iter__(self) -> Iterator[int]:
-        order = np.random.default_rng((self.seed, self.fold, self.epoch)).permutation(self.n)[: self.n_drawn]
-        return iter(order.tolist())
+    def __iter__(self) -> Iterator[Draw]:
+        return map(Draw._make, self.draw(self.epoch).select("position", "strength").iter_rows())
+
+    def _draw(self, epoch: int) -> pl.DataFrame:
+        recipe, rng = self.recipe, np.random.default_rng((self.recipe.seed, self.fold, epoch))
+        return draw_epoch(self.rows, recipe.sampling, recipe.balance, batch_size=recipe.batch.size, rng=rng)
 
 
-def training_batches(pictures: StorePictures, settings: BatchSettings, *, seed: int, fold: int) -> DataLoader[Batch]:
-    """Shuffled batches of `micro` pictures; those that fill no whole batch of `size` wait for another epoch's order."""
-    n_drawn = len(pictures) // settings.size * settings.size
-    order = EpochShuffle(len(pictures), seed=seed, fold=fold, n_drawn=n_drawn)
-    return _loader(pictures, BatchSampler(order, settings.micro or settings.size, drop_last=True))
+def training_batches(pictures: StorePictures, sampler: EpochSampler) -> DataLoader[Batch]:
+    """Batches of `micro` pictures; those that fill no whole batch of `size` are not in the epoch."""
+    settings = sampler.recipe.batch
+    return _loader(pictures, sampler, settings.micro or settings.size)
 
 
 def held_out_batches(pictures: StorePictures, *, size: int) -> DataLoader[Batch]:
     """All pictures in their own order."""
-    return _loader(pictures, BatchSampler(SequentialSampler(pictures), size, drop_last=False))
+    draws = [Draw(position) for position in range(len(pictures))]
+    return _loader(pictures, draws, size)
 
 
 def to_network_input(pictures: torch.Tensor, *, rows: int | None, columns: int | None) -> torch.Tensor:
@@ -83,5 +103,6 @@ def _as_it_is(batch: Any) -> Any:  # noqa: ANN401  # torch's signature says a li
     return batch
 
 
-def _loader(pictures: StorePictures, sampler: BatchSampler) -> DataLoader[Batch]:
+def _loader(pictures: StorePictures, draws: Iterable[Draw], size: int) -> DataLoader[Batch]:
+    sampler = BatchSampler(cast("Iterable[int]", draws), size, drop_last=False)  # torch says int, but passes on any key
     return DataLoader(pictures, batch_sampler=sampler, collate_fn=_as_it_is)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mammoscope.cohort.balance import SamplingStrategy
+from mammoscope.cohort.balance import USED_KEYS, BalanceSettings, SamplingStrategy
 from mammoscope.config import Settings, Table, apply_overrides, build_settings, parse_toml, read_toml
 from mammoscope.errors import ConfigError
 
@@ -106,6 +106,7 @@ class Recipe(Settings):
     seed: Annotated[int, Field(ge=0)] = 0
     epochs: Count = 10
     sampling: SamplingStrategy = "all"
+    balance: BalanceSettings = BalanceSettings()
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     precision: Literal["auto", "f32", "bf16"] = "auto"
     store: StoreSettings = StoreSettings()
@@ -160,7 +161,37 @@ def _check(recipe: Recipe, name_or_path: str) -> None:
             f"recipe {name_or_path}: head.batch_norm: found true with one picture at a time, which has no spread; "
             "expected batch.micro (or batch.size) of 2 or more"
         )
+    _check_balance(recipe, name_or_path)
     sizes = recipe.picture
     for name in ("train", "held_out"):
         if (getattr(sizes, f"{name}_rows") is None) != (getattr(sizes, f"{name}_columns") is None):
             raise ConfigError(f"recipe {name_or_path}: picture.{name}_rows and _columns: expected both or neither")
+
+
+def _check_balance(recipe: Recipe, name_or_path: str) -> None:
+    used = USED_KEYS[recipe.sampling]
+    for key, value in recipe.balance.model_dump(exclude_defaults=True).items():
+        if key not in used:
+            users = " or ".join(repr(strategy) for strategy, keys in USED_KEYS.items() if key in keys)
+            raise ConfigError(
+                f"recipe {name_or_path}: balance.{key}: found {value!r}, which sampling = {recipe.sampling!r} does not "
+                f"use; expected it with sampling = {users} only"
+            )
+    if "least_cases" in used and recipe.balance.least_cases >= recipe.batch.size:
+        raise ConfigError(
+            f"recipe {name_or_path}: balance.least_cases: found {recipe.balance.least_cases}, expected less than "
+            f"batch.size, which is {recipe.batch.size}, so that a batch has a control"
+        )
+    if "repeat_strength" in used:
+        _check_strength(recipe, name_or_path)
+
+
+def _check_strength(recipe: Recipe, name_or_path: str) -> None:
+    """A zoom or contrast of 1 would turn pictures to nothing, a shear beyond 45 degrees to stripes."""
+    strength = recipe.balance.repeat_strength
+    for key, most in (("zoom", 1.0), ("contrast", 1.0), ("shear_degrees", 45.0)):
+        if getattr(recipe.augment, key) * strength >= most:
+            raise ConfigError(
+                f"recipe {name_or_path}: balance.repeat_strength: found {strength:g}, which times augment.{key} is "
+                f"{getattr(recipe.augment, key) * strength:g}; expected less than {most:g}; lower one of them"
+            )

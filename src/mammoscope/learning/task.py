@@ -36,7 +36,7 @@ class TrainingTask(lightning.LightningModule):
             self._begin_chance()
         picture = self.recipe.picture
         grey = to_network_input(batch.pictures, rows=picture.train_rows, columns=picture.train_columns)
-        logits = self.network(augment(grey, self.recipe.augment, generator=self.generator))
+        logits = self.network(augment(grey, self.recipe.augment, generator=self.generator, strengths=batch.strengths))
         loss = cancer_loss(logits, batch.targets, self.recipe.loss)
         self._refuse_divergence(loss.detach(), "loss")
         self._losses.append(loss.detach())

@@ -5,6 +5,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
@@ -17,13 +18,13 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
-from mammoscope.cohort.balance import sample_rows
+from mammoscope.cohort.balance import count_epoch, sample_rows
 from mammoscope.errors import ConfigError, StoreError, TableError, UndefinedMetricError
 from mammoscope.evaluation.discrimination import auc, average_precision
-from mammoscope.evaluation.scores import SCORES_VERSION, aggregate_to_breasts, write_scores
+from mammoscope.evaluation.scores import SCORES_VERSION, aggregate_to_breasts, read_scores, write_scores
 from mammoscope.files import replacing
 from mammoscope.imaging.store import PreparedStore
-from mammoscope.learning.batches import Batch, StorePictures, held_out_batches, training_batches
+from mammoscope.learning.batches import Batch, EpochSampler, StorePictures, held_out_batches, training_batches
 from mammoscope.learning.network import CancerNetwork, build_network, load_backbone
 from mammoscope.learning.recipe import Recipe
 from mammoscope.learning.run import Run, forget_resume_point
@@ -38,6 +39,10 @@ _HISTORY_SCHEMA = {
     "held_out_breast_ap": pl.Float64,
     "rate": pl.Float64,
     "seconds": pl.Float64,
+    "case_images": pl.Int64,
+    "control_images": pl.Int64,
+    "patients": pl.Int64,
+    "machines": pl.Int64,
 }
 
 
@@ -72,12 +77,30 @@ def select_rows(
             f"fold {fold}: found {training.height} images to train on without both cases and controls, expected both; "
             "split with other folds, or prepare more pictures"
         )
-    if training.height < recipe.batch.size:
+    if recipe.balance.scores is not None:
+        training = add_scores(training, Path(recipe.balance.scores))
+    if not len(EpochSampler(training, recipe, fold=fold)):
         raise ConfigError(
-            f"batch.size: found {recipe.batch.size}, but fold {fold} has only {training.height} pictures to train on; "
-            "set a smaller one"
+            f"batch.size: found {recipe.batch.size}, but fold {fold} has only {training.height} pictures to train on, "
+            f"which fill no batch with sampling = {recipe.sampling!r}; set a smaller one"
         )
     return training, held_out
+
+
+def add_scores(training: pl.DataFrame, path: Path) -> pl.DataFrame:
+    """The rows with the column `score` of an earlier run's scores of images; null where it has none.
+
+    Raises:
+        TableError: the scores cannot be read, or are of no control that is trained on.
+    """
+    scores = read_scores(path).filter(pl.col("level") == "image").select("image_id", "score")
+    scored = training.join(scores, on="image_id", how="left", maintain_order="left")
+    if scored.filter(~pl.col("cancer"))["score"].count() == 0:
+        raise TableError(
+            f"balance.scores: {path} has no score of any control that is trained on; "
+            "expected scores.parquet of a run on the same cohort"
+        )
+    return scored
 
 
 def list_folds(manifest: pl.DataFrame) -> list[int]:
@@ -144,11 +167,12 @@ def train_fold(
         torch.manual_seed(recipe.seed + fold)
         network = build_network(recipe)
         load_backbone(network, recipe.backbone)
-        n_steps = recipe.epochs * count_steps(training.height, recipe)
+        sampler = EpochSampler(training, recipe, fold=fold)
+        n_steps = recipe.epochs * count_steps(len(sampler), recipe)
         task = TrainingTask(network, recipe, fold=fold, n_steps=n_steps)
-        batches = training_batches(StorePictures(training, store), recipe.batch, seed=recipe.seed, fold=fold)
+        batches = training_batches(StorePictures(training, store), sampler)
         held_out_loader = held_out_batches(StorePictures(held_out, store), size=_HELD_OUT_BATCH)
-        history = History(run.fold_path(fold) / "history.csv", held_out, on_step)
+        history = History(run.fold_path(fold) / "history.csv", held_out, sampler, on_step)
         _fit(task, batches, held_out_loader, history=history, state=run.fold_path(fold) / "resume" / "state.ckpt")
         pictures = (batch.pictures for batch in held_out_loader)
         scores = scores_table(held_out, score_batches(network.to(device), pictures, recipe=recipe, device=device))
@@ -178,10 +202,12 @@ def scores_table(rows: pl.DataFrame, scores: NDArray[np.float64]) -> pl.DataFram
 
 
 class History(Callback):
-    """After each epoch, a row of history: loss, rate, and how well the held-out breasts are told apart."""
+    """After each epoch, a row of history: loss, rate, how well the held-out breasts are told apart, what was seen."""
 
-    def __init__(self, path: Path, held_out: pl.DataFrame, on_step: Callable[[int], None]) -> None:
-        self.path, self.held_out, self.on_step = path, held_out, on_step
+    def __init__(
+        self, path: Path, held_out: pl.DataFrame, sampler: EpochSampler, on_step: Callable[[int], None]
+    ) -> None:
+        self.path, self.held_out, self.sampler, self.on_step = path, held_out, sampler, on_step
         self.rows: list[dict[str, float | None]] = []
         self.started = time.monotonic()
 
@@ -211,6 +237,7 @@ class History(Callback):
             "held_out_breast_ap": _measure(average_precision, breasts),
             "rate": trainer.optimizers[0].param_groups[0]["lr"],
             "seconds": time.monotonic() - self.started,
+            **asdict(count_epoch(self.sampler.draw(trainer.current_epoch))),
         }
         self.rows.append(row)
         with replacing(self.path) as beside:

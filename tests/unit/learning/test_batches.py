@@ -1,18 +1,24 @@
+from collections.abc import Callable
+
 import numpy as np
 import polars as pl
 import pytest
 import torch
 from torch.nn import functional
 
+from mammoscope.cohort.balance import STRATEGIES
 from mammoscope.imaging.store import PreparedStore
 from mammoscope.learning.batches import (
-    EpochShuffle,
+    Draw,
+    EpochSampler,
     StorePictures,
     held_out_batches,
     to_network_input,
     training_batches,
 )
-from mammoscope.learning.recipe import BatchSettings
+from mammoscope.learning.recipe import Recipe
+
+RecipeOf = Callable[..., Recipe]
 
 
 @pytest.fixture
@@ -21,60 +27,105 @@ def pictures(tiny_manifest: pl.DataFrame, tiny_store: PreparedStore) -> StorePic
     return StorePictures(tiny_manifest.filter(pl.col("cancer").is_not_null()), tiny_store)
 
 
-def _order(shuffle: EpochShuffle, epoch: int = 0) -> list[int]:
-    shuffle.set_epoch(epoch)
-    return list(shuffle)
+@pytest.fixture
+def rows(tiny_manifest: pl.DataFrame) -> pl.DataFrame:
+    """The 32 rows of these pictures: 8 of cases, 24 of controls."""
+    return tiny_manifest.filter(pl.col("cancer").is_not_null())
 
 
-def test_a_shuffle_gives_every_position_once() -> None:
-    order = _order(EpochShuffle(20, seed=3, fold=1))
-    assert order != list(range(20))
-    assert sorted(order) == list(range(20))
+def _order(sampler: EpochSampler, epoch: int = 0) -> list[Draw]:
+    sampler.set_epoch(epoch)
+    return list(sampler)
 
 
-def test_a_shuffle_depends_on_seed_fold_and_epoch_alone() -> None:
-    first = _order(EpochShuffle(20, seed=3, fold=1), epoch=2)
-    shuffle = EpochShuffle(20, seed=3, fold=1)
-    _order(shuffle, epoch=0)
-    np.random.default_rng().random()
-    assert _order(shuffle, epoch=2) == first
-    others = [EpochShuffle(20, seed=4, fold=1), EpochShuffle(20, seed=3, fold=0)]
-    assert all(_order(other, epoch=2) != first for other in others)
-    assert _order(shuffle, epoch=3) != first
+def test_an_epoch_of_all_is_the_permutation_of_seed_fold_and_epoch(recipe_of: RecipeOf, rows: pl.DataFrame) -> None:
+    """Cut to whole batches; every picture is changed as the recipe says."""
+    sampler = EpochSampler(rows, recipe_of("seed=3", "batch.size=12"), fold=1)
+    for epoch in (2, 0):
+        expected = np.random.default_rng((3, 1, epoch)).permutation(32)[:24].tolist()
+        assert _order(sampler, epoch) == [(position, 1.0) for position in expected]
+    assert len(sampler) == 24
 
 
-def test_a_shuffle_may_draw_less_than_all() -> None:
-    shuffle = EpochShuffle(20, seed=3, fold=1, n_drawn=16)
-    drawn = [_order(shuffle, epoch) for epoch in range(2)]
-    assert [len(set(order)) for order in drawn] == [16, 16]
-    assert len(shuffle) == 16
-    assert set(drawn[0]) != set(drawn[1])
-
-
-@pytest.mark.parametrize(("size", "micro"), [(12, None), (12, 4), (12, 12), (32, 2), (5, 1)])
-def test_an_epoch_draws_whole_batches_of_size_in_parts_of_micro(
-    pictures: StorePictures, size: int, micro: int | None
+def test_an_epoch_of_matched_controls_is_a_permutation_of_the_patients_with_cancer(
+    recipe_of: RecipeOf, rows: pl.DataFrame
 ) -> None:
-    loader = training_batches(pictures, BatchSettings(size=size, micro=micro), seed=0, fold=0)
+    sampler = EpochSampler(rows, recipe_of("sampling=matched-controls"), fold=0)
+    eligible = np.flatnonzero(rows["patient_id"].is_in(["patient0", "patient1", "patient4", "patient5"]).to_numpy())
+    expected = eligible[np.random.default_rng((0, 0, 5)).permutation(16)].tolist()
+    assert _order(sampler, 5) == [(position, 1.0) for position in expected]
+
+
+def test_an_epoch_depends_on_seed_fold_and_epoch_alone(recipe_of: RecipeOf, rows: pl.DataFrame) -> None:
+    first = _order(EpochSampler(rows, recipe_of("seed=3"), fold=1), epoch=2)
+    sampler = EpochSampler(rows, recipe_of("seed=3"), fold=1)
+    _order(sampler, epoch=0)
+    np.random.default_rng().random()
+    assert _order(sampler, epoch=2) == first
+    others = [EpochSampler(rows, recipe_of("seed=4"), fold=1), EpochSampler(rows, recipe_of("seed=3"), fold=0)]
+    assert all(_order(other, epoch=2) != first for other in others)
+    assert _order(sampler, epoch=3) != first
+
+
+@pytest.mark.parametrize("sampling", STRATEGIES)
+def test_every_epoch_has_the_same_whole_batches(recipe_of: RecipeOf, rows: pl.DataFrame, sampling: str) -> None:
+    sampler = EpochSampler(rows, recipe_of(f"sampling={sampling}", "batch.size=5"), fold=0)
+    assert len(sampler) % 5 == 0
+    for epoch in range(3):
+        drawn = sampler.draw(epoch)
+        assert drawn.height == len(sampler) > 0
+        assert [(draw.position, draw.strength) for draw in _order(sampler, epoch)] == drawn.select(
+            "position", "strength"
+        ).rows()
+        assert rows[drawn["position"]]["image_id"].equals(drawn["image_id"])
+
+
+@pytest.mark.parametrize(("size", "micro"), [(12, 12), (12, 4), (32, 2), (5, 1)])
+def test_an_epoch_draws_whole_batches_of_size_in_parts_of_micro(
+    recipe_of: RecipeOf, pictures: StorePictures, rows: pl.DataFrame, size: int, micro: int
+) -> None:
+    recipe = recipe_of(f"batch.size={size}", f"batch.micro={micro}")
+    loader = training_batches(pictures, EpochSampler(rows, recipe, fold=0))
     sizes = [len(batch.targets) for batch in loader]
-    assert sizes == [micro or size] * (32 // size * size // (micro or size))
+    assert sizes == [micro] * (32 // size * size // micro)
     assert len(loader) == len(sizes)
 
 
-def test_parts_hold_the_pictures_that_the_whole_batch_holds(pictures: StorePictures) -> None:
-    whole = list(training_batches(pictures, BatchSettings(size=12), seed=0, fold=0))
-    parts = list(training_batches(pictures, BatchSettings(size=12, micro=4), seed=0, fold=0))
+def test_parts_hold_the_pictures_that_the_whole_batch_holds(
+    recipe_of: RecipeOf, pictures: StorePictures, rows: pl.DataFrame
+) -> None:
+    whole, parts = (
+        list(training_batches(pictures, EpochSampler(rows, recipe_of("batch.size=12", *micro), fold=0)))
+        for micro in ([], ["batch.micro=4"])
+    )
+    assert [len(batch.targets) for batch in whole] == [12, 12]
     assert torch.equal(torch.cat([part.pictures for part in parts]), torch.cat([each.pictures for each in whole]))
 
 
+def test_a_batch_says_how_strongly_each_picture_is_changed(
+    recipe_of: RecipeOf, pictures: StorePictures, rows: pl.DataFrame
+) -> None:
+    recipe = recipe_of("sampling=upsample", "balance.repeat_strength=2.0", "batch.size=8")
+    batches = list(training_batches(pictures, EpochSampler(rows, recipe, fold=0)))
+    drawn = [(target, strength) for batch in batches for target, strength in zip(*batch[1:], strict=True)]
+    # 24 controls and 8 cases, and 16 repeats of cases
+    assert sorted((float(target), strength) for target, strength in drawn) == (
+        [(0.0, 1.0)] * 24 + [(1.0, 1.0)] * 8 + [(1.0, 2.0)] * 16
+    )
+
+
 def test_a_batch_holds_pictures_with_their_own_outcomes(
-    pictures: StorePictures, tiny_store: PreparedStore, tiny_manifest: pl.DataFrame
+    recipe_of: RecipeOf,
+    pictures: StorePictures,
+    rows: pl.DataFrame,
+    tiny_store: PreparedStore,
+    tiny_manifest: pl.DataFrame,
 ) -> None:
     cancer_by_picture = {
         tiny_store.read(image_id).tobytes(): cancer
         for image_id, cancer in tiny_manifest.select("image_id", "cancer").iter_rows()
     }
-    for batch in training_batches(pictures, BatchSettings(size=8), seed=1, fold=0):
+    for batch in training_batches(pictures, EpochSampler(rows, recipe_of("batch.size=8"), fold=0)):
         for picture, target in zip(batch.pictures, batch.targets, strict=True):
             assert cancer_by_picture[picture.numpy().tobytes()] is bool(target)
 
@@ -83,7 +134,7 @@ def test_held_out_pictures_come_all_and_in_their_order(pictures: StorePictures) 
     batches = list(held_out_batches(pictures, size=10))
     assert [len(batch.targets) for batch in batches] == [10, 10, 10, 2]
     assert torch.equal(torch.cat([batch.targets for batch in batches]), pictures.targets)
-    assert torch.equal(batches[1].pictures[3], pictures[13].pictures[0])
+    assert torch.equal(batches[1].pictures[3], pictures[Draw(13)].pictures[0])
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -65,6 +65,14 @@ def test_an_override_takes_the_place_of_a_value() -> None:
         ("picture.train_rows=16", r"picture\.train_rows: found 16"),
         ("store.bits=12", r"store\.bits: found 12"),
         ("sampling=some", r"sampling: found 'some'"),
+        ("balance.controls_per_case=0", r"balance\.controls_per_case: found 0"),
+        ("balance.least_cases=0", r"balance\.least_cases: found 0"),
+        (
+            "balance.repeat_strength=0.9",
+            r"balance\.repeat_strength: found 0\.9; input should be greater than or equal to 1",
+        ),
+        ("balance.hard_share=1.5", r"balance\.hard_share: found 1\.5"),
+        ("balance.ratio=2", r"balance\.ratio: unknown key; known here: controls_per_case, hard_share, least_cases"),
         ("precision=f16", r"precision: found 'f16'"),
         ("batch.micro=3", r"batch\.micro: found 3, expected a divisor of batch\.size, which is 4"),
         ("batch.micro=8", r"batch\.micro: found 8, expected a divisor of batch\.size, which is 4"),
@@ -76,6 +84,46 @@ def test_an_override_takes_the_place_of_a_value() -> None:
 def test_a_bad_value_is_refused_with_its_dotted_path(recipe_of: RecipeOf, assignment: str, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         recipe_of(assignment)
+
+
+@pytest.mark.parametrize(
+    ("assignments", "sentence"),
+    [
+        (
+            ("balance.controls_per_case=2.0",),
+            r"found 2\.0, which sampling = 'all' does not use; expected it with sampling = 'undersample' or 'ups",
+        ),
+        (
+            ("balance.scores=s.csv", "sampling=upsample"),
+            r"balance\.scores: found 's\.csv', which sampling = 'upsample'",
+        ),
+        (
+            ("balance.least_cases=4", "sampling=balanced-batch"),
+            r"balance\.least_cases: found 4, expected less than batch\.size, which is 4, so that a batch has a control",
+        ),
+        (
+            ("sampling=upsample", "balance.repeat_strength=4.0", "augment.zoom=0.25"),
+            r"balance\.repeat_strength: found 4, which times augment\.zoom is 1; expected less than 1; lower one",
+        ),
+        (
+            ("sampling=balanced-batch", "augment.contrast=0.7"),
+            r"times augment\.contrast is 1\.05; expected less than 1",
+        ),
+        (
+            ("sampling=upsample", "augment.shear_degrees=30"),
+            r"times augment\.shear_degrees is 45; expected less than 45",
+        ),
+    ],
+)
+def test_a_balance_that_cannot_be_is_refused(recipe_of: RecipeOf, assignments: tuple[str, ...], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        recipe_of(*assignments)
+
+
+def test_a_balance_that_can_be_is_none_of_these(recipe_of: RecipeOf) -> None:
+    assert recipe_of("balance.least_cases=3", "sampling=balanced-batch").balance.least_cases == 3
+    assert recipe_of("balance.controls_per_case=1.0").sampling == "all"  # its default, said aloud
+    assert recipe_of("augment.contrast=0.9").augment.contrast == 0.9  # nothing is repeated
 
 
 def test_batch_norm_of_one_picture_is_refused(recipe_of: RecipeOf) -> None:

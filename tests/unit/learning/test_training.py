@@ -9,12 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mammoscope.cohort.balance import STRATEGIES
 from mammoscope.errors import ConfigError, StoreError, TableError
 from mammoscope.evaluation.discrimination import auc
-from mammoscope.evaluation.scores import aggregate_to_breasts, read_scores
+from mammoscope.evaluation.scores import aggregate_to_breasts, read_scores, write_scores
 from mammoscope.imaging.store import PreparedStore
 from mammoscope.learning import training
-from mammoscope.learning.batches import Batch, to_network_input
+from mammoscope.learning.batches import Batch, EpochSampler, to_network_input
 from mammoscope.learning.network import CancerNetwork, build_network
 from mammoscope.learning.recipe import Recipe
 from mammoscope.learning.run import Run
@@ -24,6 +25,7 @@ from mammoscope.learning.training import (
     count_batches,
     count_steps,
     list_folds,
+    scores_table,
     select_rows,
     train_fold,
 )
@@ -68,7 +70,7 @@ def _score(weights: Weights, recipe: Recipe, rows: pl.DataFrame, store: Prepared
 # which rows
 
 
-@pytest.mark.parametrize("sampling", ["all", "matched-controls"])
+@pytest.mark.parametrize("sampling", STRATEGIES)
 @pytest.mark.parametrize("fold", [0, 1])
 def test_no_held_out_patient_is_trained_on(
     recipe_of: RecipeOf, tiny_manifest: pl.DataFrame, tiny_store: PreparedStore, sampling: str, fold: int
@@ -76,7 +78,10 @@ def test_no_held_out_patient_is_trained_on(
     trained, held_out = select_rows(tiny_manifest, tiny_store, fold=fold, recipe=recipe_of(f"sampling={sampling}"))
     assert set(held_out["fold"]) == {fold}
     assert not set(trained["patient_id"]) & set(held_out["patient_id"])
-    assert trained.height == (16 if sampling == "all" else 8)
+    assert trained.height == (8 if sampling == "matched-controls" else 16)
+    drawn = EpochSampler(trained, recipe_of(f"sampling={sampling}"), fold=fold).draw(1)
+    assert drawn.height
+    assert not set(drawn["patient_id"]) & set(held_out["patient_id"])
     assert held_out.height == 16  # sampling is for training only
 
 
@@ -146,8 +151,33 @@ def test_a_fold_without_any_outcome_is_refused(
 def test_a_batch_larger_than_the_data_is_refused(
     recipe_of: RecipeOf, tiny_manifest: pl.DataFrame, tiny_store: PreparedStore
 ) -> None:
-    with pytest.raises(ConfigError, match=r"batch\.size: found 17, but fold 0 has only 16 pictures to train on"):
+    with pytest.raises(ConfigError, match=r"batch\.size: found 17, but fold 0 has only 16 pictures to train on, which"):
         select_rows(tiny_manifest, tiny_store, fold=0, recipe=recipe_of("batch.size=17"))
+    undersampled = recipe_of("batch.size=9", "sampling=undersample")  # 4 images of cases, and 4 of controls
+    with pytest.raises(ConfigError, match=r"which fill no batch with sampling = 'undersample'; set a smaller one"):
+        select_rows(tiny_manifest, tiny_store, fold=0, recipe=undersampled)
+    select_rows(tiny_manifest, tiny_store, fold=0, recipe=recipe_of("batch.size=24", "sampling=upsample"))
+
+
+def test_scores_of_an_earlier_run_say_which_controls_are_hard(
+    recipe_of: RecipeOf, tiny_manifest: pl.DataFrame, tiny_store: PreparedStore, tmp_path: Path
+) -> None:
+    determined = tiny_manifest.filter(pl.col("cancer").is_not_null())
+    hard = {"1RCC", "1RMLO", "3LCC", "7RMLO"}
+    is_hard = determined["image_id"].is_in(hard).cast(pl.Float64).to_numpy()
+    write_scores(scores_table(determined, is_hard), tmp_path / "scores.parquet")
+    recipe = recipe_of("sampling=hard-negatives", f"balance.scores={tmp_path / 'scores.parquet'}")
+    trained, _ = select_rows(tiny_manifest, tiny_store, fold=0, recipe=recipe)
+    drawn = EpochSampler(trained, recipe, fold=0).draw(0)
+    assert set(drawn.filter(~pl.col("cancer"))["image_id"]) == hard
+
+    write_scores(scores_table(determined, is_hard).filter(pl.col("fold") == 0), tmp_path / "held_out.parquet")
+    recipe = recipe_of("sampling=hard-negatives", f"balance.scores={tmp_path / 'held_out.parquet'}")
+    with pytest.raises(TableError, match=r"balance\.scores: .*held_out\.parquet has no score of any control that is"):
+        select_rows(tiny_manifest, tiny_store, fold=0, recipe=recipe)
+    recipe = recipe_of("sampling=hard-negatives", "balance.scores=nowhere.parquet")
+    with pytest.raises(TableError, match=r"nowhere\.parquet: no such file"):
+        select_rows(tiny_manifest, tiny_store, fold=0, recipe=recipe)
 
 
 def test_a_store_of_another_cohort_is_refused(
@@ -222,7 +252,9 @@ def test_the_history_has_a_row_for_each_epoch_with_the_figures_of_its_time(
 ) -> None:
     run = train(recipe_of("epochs=3", "schedule.name=constant", "schedule.warm_up=0.0", "optimizer.rate=0.01"))
     history = pl.read_csv(run.fold_path(0) / "history.csv")
-    assert history.columns == ["epoch", "train_loss", "held_out_breast_auc", "held_out_breast_ap", "rate", "seconds"]
+    measured = ["epoch", "train_loss", "held_out_breast_auc", "held_out_breast_ap", "rate", "seconds"]
+    assert history.columns == [*measured, "case_images", "control_images", "patients", "machines"]
+    assert history.select("case_images", "control_images", "patients", "machines").rows() == [(4, 12, 4, 0)] * 3
     assert history["epoch"].to_list() == [0, 1, 2]
     assert history["rate"].to_list() == [0.01, 0.01, 0.01]
     assert (history["train_loss"] > 0).all()
@@ -242,6 +274,19 @@ def test_a_held_out_fold_of_one_class_is_scored_without_figures(
     assert train_fold(run, controls, tiny_store, fold=0, on_step=lambda _: None).height == 16
     history = pl.read_csv(run.fold_path(0) / "history.csv")
     assert history["held_out_breast_auc"].null_count() == history["held_out_breast_ap"].null_count() == 2
+
+
+def test_the_history_counts_what_the_epochs_of_a_strategy_have(recipe_of: RecipeOf, train: Callable[..., Run]) -> None:
+    run = train(recipe_of("epochs=1", "sampling=balanced-batch", "balance.controls_per_case=3.0"))
+    history = pl.read_csv(run.fold_path(0) / "history.csv")
+    # batches of 4 with one image of a case; 12 images of controls fill 4
+    assert history.select("case_images", "control_images").rows() == [(4, 12)]
+
+
+def test_repeats_are_changed_more_strongly(recipe_of: RecipeOf, train: Callable[..., Run]) -> None:
+    recipe = ("epochs=1", "sampling=upsample", "augment.zoom=0.2")
+    weak, strong = (_weights(train(recipe_of(*recipe, f"balance.repeat_strength={each}"))) for each in (1.0, 3.0))
+    assert _differ(weak, strong)
 
 
 def test_the_progress_counts_every_batch(
@@ -298,6 +343,7 @@ def test_the_whole_network_learns_where_it_is_not_frozen(recipe_of: RecipeOf, tr
         "ema=0.5",
         "picture.train_rows=96",
         "sampling=matched-controls",
+        "sampling=upsample",
         "precision=bf16",
     ],
 )
