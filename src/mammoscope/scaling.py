@@ -155,7 +155,8 @@ def _run_on_dask(
     waiting = iter(tasks)
     submit = partial(client.submit, function, pure=False)
     try:
-        finished = distributed.as_completed([submit(task) for task in islice(waiting, _AHEAD * n_workers)])
+        first = [submit(task) for task in islice(waiting, _AHEAD * n_workers)]
+        finished = distributed.as_completed(first, loop=client.loop)
         for future in finished:
             yield future.result()
             finished.update([submit(task) for task in islice(waiting, 1)])
