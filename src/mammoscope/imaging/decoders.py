@@ -15,7 +15,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from mammoscope.imaging.codestream import CodeStream, parse_jpeg, parse_jpeg_2000
 from mammoscope.imaging.header import Header
 from mammoscope.imaging.jpeg2000 import decode_level
-from mammoscope.imaging.samples import fit_reduced, fit_samples
+from mammoscope.imaging.samples import count_bits_below, fit_reduced, fit_samples
 
 JPEG_2000 = {uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K}
 JPEG_LS = {uid.JPEGLSLossless, uid.JPEGLSNearLossless}
@@ -94,8 +94,9 @@ def decoders_of_rle(frame: memoryview, header: Header) -> tuple[Decoder, ...]:
 
 
 def _decoder_by_levels(stream: CodeStream, header: Header) -> Decoder:
-    """Pillow's; levels only where samples are values, since bits that await their sign cannot be averaged."""
-    is_plain = stream.is_signed == header.is_signed and not stream.has_offset
+    """Pillow's; levels only where samples are values: bits that await their sign or a shift cannot be averaged."""
+    is_shifted = count_bits_below(header, precision=stream.precision) > 0
+    is_plain = stream.is_signed == header.is_signed and not is_shifted and not stream.has_offset
 
     def decode(level: int) -> NDArray[Any]:
         samples = decode_level(stream, level)

@@ -17,7 +17,11 @@ _LONG_VRS = (b"OB", b"OW", b"UN")  # PS3.5 7.1.2: two reserved bytes, then four 
 
 _ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _HEADER_BYTES = 8  # tag and length of an item
-_BEGINNINGS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  ")  # JPEG, JPEG 2000, JP2
+_BEGINNINGS = (
+    *(b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  "),  # JPEG, JPEG 2000, JP2
+    # RLE: one segment or two, the first from byte 64 on (PS3.5 G.5)
+    *(b"\x01\x00\x00\x00\x40\x00\x00\x00", b"\x02\x00\x00\x00\x40\x00\x00\x00"),
+)
 # ISO/IEC 10918-1, 14495-1 and 15444-1: EOI and EOC; the coding keeps these bytes out of the data before them
 _END_MARK = b"\xff\xd9"
 _PADDING_BYTES = 1024

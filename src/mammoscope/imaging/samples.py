@@ -28,11 +28,11 @@ def fit_samples(samples: NDArray[Any], header: Header, *, precision: int, is_los
         is_lossless: whether the coding gave back every bit.
     """
     is_sample_signed = samples.dtype.kind == "i"
+    unused_below = count_bits_below(header, precision=precision)
     if is_sample_signed and header.is_signed:
-        return clip_to_stored(samples, header)
+        return clip_to_stored(samples >> unused_below if unused_below else samples, header)
     bits = samples.astype(_unsigned_type(header), copy=False)
-    unused_below = _count_bits_below(header)
-    if unused_below and precision > header.high_bit:
+    if unused_below:
         bits = bits >> unused_below
         precision -= unused_below
     if is_lossless or header.is_signed or is_sample_signed:
@@ -69,7 +69,7 @@ def restore_sign(bits: NDArray[Any], header: Header, *, n_bits: int) -> StoredPi
 
 def read_words(words: NDArray[Any], header: Header) -> StoredPixels:
     """Uncompressed words, (row, column), as stored values (PS3.5 8.1.1)."""
-    below = _count_bits_below(header)
+    below = count_bits_below(header, precision=header.bits_allocated)
     return restore_sign(words >> below if below else words, header, n_bits=header.bits_stored)
 
 
@@ -82,6 +82,11 @@ def clip_to_stored(values: NDArray[Any], header: Header) -> StoredPixels:
     return values.astype(unsigned.newbyteorder("=") if not header.is_signed else f"i{unsigned.itemsize}", copy=False)
 
 
+def count_bits_below(header: Header, *, precision: int) -> int:
+    """Unused bits below the stored ones in samples of so many bits; a High Bit that these cannot hold says nothing."""
+    return max(0, header.high_bit + 1 - header.bits_stored) if header.high_bit < precision else 0
+
+
 def is_constant(values: NDArray[Any]) -> bool:
     """Whether all values are one; a few rows tell most pictures."""
     first = values.flat[0]
@@ -90,9 +95,3 @@ def is_constant(values: NDArray[Any]) -> bool:
 
 def _unsigned_type(header: Header) -> np.dtype[Any]:
     return np.dtype(np.uint16 if header.bits_allocated == 16 else np.uint8)  # noqa: PLR2004  # bits
-
-
-def _count_bits_below(header: Header) -> int:
-    """Unused bits below the stored ones; a High Bit that the allocated bits cannot hold says nothing."""
-    below = header.high_bit + 1 - header.bits_stored
-    return below if 0 < below <= header.bits_allocated - header.bits_stored else 0

@@ -93,9 +93,11 @@ def test_run_lengths(make_dicom: MakeDicom, dtype: type) -> None:
         encoding_plugin="pydicom",
         number_of_frames=1,
     )
-    decoded = _decode(make_dicom(pixels, syntax=uid.RLELossless, PixelData=encapsulate([stream])))
-    assert decoded.decoder == "imagecodecs"
-    np.testing.assert_array_equal(decoded.values, pixels)
+    data = encapsulate([stream])
+    for each in (data, data[12:]):  # the second without the item of the offset table
+        decoded = _decode(make_dicom(pixels, syntax=uid.RLELossless, PixelData=each))
+        assert decoded.decoder == "imagecodecs"
+        np.testing.assert_array_equal(decoded.values, pixels)
 
 
 @pytest.mark.parametrize("predictor", range(1, 8))
@@ -168,6 +170,21 @@ def test_a_high_bit_above_the_stored_ones_of_a_code_stream(make_dicom: MakeDicom
     for syntax in (uid.JPEG2000Lossless, uid.JPEGLSLossless):
         content = make_dicom(shifted, syntax=syntax, BitsStored=12, HighBit=15)
         np.testing.assert_array_equal(_decode(content).values, PIXELS)
+
+
+def test_a_high_bit_above_the_stored_ones_of_signed_samples(make_dicom: MakeDicom) -> None:
+    signed = PIXELS.astype(np.int16) - 2048
+    stream = bytes(imagecodecs.jpeg2k_encode((signed << 4) | 5, codecformat="j2k", reversible=True))
+    data = {"PixelData": encapsulate([stream]), "PixelRepresentation": 1, "BitsStored": 12, "HighBit": 15}
+    np.testing.assert_array_equal(_decode(make_dicom(PIXELS, syntax=uid.JPEG2000Lossless, **data)).values, signed)
+
+
+def test_samples_with_unused_bits_below_have_no_levels(make_dicom: MakeDicom) -> None:
+    # so dark that their sixteenfold is no impossible value
+    content = make_dicom((PIXELS // 16 << 4), syntax=uid.JPEG2000Lossless, BitsStored=12, HighBit=15)
+    picture = open_picture(content, read_header(content, name="1"), name="1")
+    assert picture.n_levels == 0
+    assert picture.decode(1).values.max() <= 255
 
 
 @pytest.mark.parametrize("syntax", [uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEG2000Lossless, uid.HTJ2KLossless])
