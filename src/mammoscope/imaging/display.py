@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +20,11 @@ _WIDEST = (
     1e15  # in modality values, of which there are 6.6e13 at most; its square is still a number in single precision
 )
 _SAMPLE_SIZE = 100_000  # pixels, evenly over the picture, that give the rank of a percentile to 0.02 %
+
+
+_SEARCH_ROWS = 320  # of the picture that tells whether padding is mixed in
+_MIXED = np.ones((7, 7), np.uint8)  # the 9/7 wavelet takes 4 pixels of each side into a sample: 2 + 1 + 1/2 … samples
+_FAR = 1.0  # of the picture's own range; padding of real machines lies 0 to 0.6 beyond it
 
 
 class WindowFunction(StrEnum):
@@ -131,6 +137,28 @@ def choose_display(header: Header, stored: NDArray[Any], policy: WindowPolicy) -
     function = WindowFunction.PERCENTILE if policy == "percentile" else WindowFunction.MINMAX
     low, high = _range_without_padding(header, stored, is_trimmed=policy == "percentile")
     return _display(header, function, (low + high) / 2, high - low)
+
+
+def is_padding_mixed_in(header: Header, stored: NDArray[Any]) -> bool:
+    """Whether pixel padding spoils a picture at a reduced level, so that it has to be decoded whole.
+
+    A wavelet mixes padding with the pixels beside it. At the bright end of the picture that draws a bright rim, and far
+    beyond the dark end it stretches a window over values that are none of the picture.
+
+    Args:
+        header: what the file says.
+        stored: (row, column), the reduced picture.
+    """
+    step = max(1, stored.shape[0] // _SEARCH_ROWS)
+    padding = _find_padding(header, stored[::step, ::step])
+    picture = stored[::step, ::step][cv2.dilate(padding.view(np.uint8), _MIXED) == 0]
+    if header.padding is None or not padding.any() or not picture.size:
+        return False
+    low, middle, high = float(picture.min()), float(np.median(picture)), float(picture.max())
+    reach = (high - low) * _FAR
+    if header.is_inverted != header.is_falling:
+        return not middle < max(header.padding) <= high + reach
+    return not low - reach <= min(header.padding) < middle
 
 
 def fill_padding(header: Header, stored: NDArray[Any], *, is_reduced: bool) -> NDArray[Any]:

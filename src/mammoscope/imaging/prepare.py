@@ -14,7 +14,7 @@ from mammoscope.imaging.breast import MARGIN_MM, SMALL_ROWS, Box, BreastPlace, f
 from mammoscope.imaging.canvas import CanvasPixels, Placement, paint, place, resize_to_content
 from mammoscope.imaging.codecs import Decoded, EncodedPicture, open_picture
 from mammoscope.imaging.contradictions import find_warnings
-from mammoscope.imaging.display import Display, WindowPolicy, choose_display, fill_padding
+from mammoscope.imaging.display import Display, WindowPolicy, choose_display, fill_padding, is_padding_mixed_in
 from mammoscope.imaging.header import Header, read_header
 from mammoscope.imaging.object_kind import SCREENING_EXCLUDES, ClinicalVerdict, refuse_kind
 from mammoscope.imaging.verdict import Verdict, refusal
@@ -138,14 +138,15 @@ def prepare_image(content: bytes, settings: PrepareSettings, *, name: str) -> Pr
     header = read_header(content, name=name)
     refuse_kind(header, settings.excluded, name=name)
     picture = open_picture(content, header, name=name)
-    overview = picture.decode(_guess_level(header, picture, settings))
+    overview = _decode_overview(header, picture, settings)
     _refuse_blank(overview, name)
     breast = _locate_breast(header, overview, settings)
     placement, level = _plan(header, overview, breast, settings)
     decoded = overview if level == overview.level else picture.decode(level)
-    cut = fill_padding(header, _cut(decoded, placement.box), is_reduced=level > 0)
-    display = choose_display(header, cut, settings.window)
-    pixels = paint(display.apply(resize_to_content(cut, placement)), placement, settings.bits)
+    cut = _cut(decoded, placement.box)
+    filled = fill_padding(header, cut, is_reduced=level > 0)
+    display = choose_display(header, filled if level else cut, settings.window)  # padding is in neither's statistics
+    pixels = paint(display.apply(resize_to_content(filled, placement)), placement, settings.bits)
     record = PreparationRecord(
         placement=placement,
         display=display,
@@ -174,6 +175,11 @@ def _guess_level(header: Header, picture: EncodedPicture, settings: PrepareSetti
     needed = 1 / max(_place_box(usual, header, settings, is_wall_left=True).scale)
     n_levels = 0 if settings.resolution == "whole" else picture.n_levels
     return _level_for(min(needed, header.rows / SMALL_ROWS), n_levels)
+
+
+def _decode_overview(header: Header, picture: EncodedPicture, settings: PrepareSettings) -> Decoded:
+    decoded = picture.decode(_guess_level(header, picture, settings))
+    return picture.decode() if decoded.level and is_padding_mixed_in(header, decoded.values) else decoded
 
 
 def _refuse_blank(decoded: Decoded, name: str) -> None:

@@ -10,6 +10,7 @@ from mammoscope.imaging.display import (
     apply_sigmoid,
     choose_display,
     fill_padding,
+    is_padding_mixed_in,
     is_window_usable,
 )
 from mammoscope.imaging.header import Header
@@ -177,6 +178,31 @@ def test_swings_beyond_dark_padding_are_padding_at_a_reduced_level() -> None:
     assert fill_padding(header, _stored(3076, 3190, 2200, 1500), is_reduced=True).tolist() == [[3076, 3076, 2200, 1500]]
     header = _header(padding=(100, 100))
     assert fill_padding(header, _stored(100, 40, 900, 1500), is_reduced=True).tolist() == [[100, 100, 900, 1500]]
+
+
+@pytest.mark.parametrize(
+    ("photometric", "padding", "is_spoilt"),
+    [
+        ("MONOCHROME2", 0, False),
+        ("MONOCHROME2", 3000, True),  # among the bright pixels
+        ("MONOCHROME1", 3000, False),
+        ("MONOCHROME1", 0, True),
+        ("MONOCHROME1", 5500, True),  # 2500 beyond pixels of 1000 to 3000
+        ("MONOCHROME1", 4900, False),
+        ("MONOCHROME2", 1500, False),
+        ("MONOCHROME2", 2100, True),
+    ],
+)
+def test_padding_spoils_a_reduced_picture_when_it_is_bright_or_far(
+    photometric: str, padding: int, *, is_spoilt: bool
+) -> None:
+    stored = np.tile(np.linspace(1000, 3000, 400).astype(np.uint16), (700, 1))
+    stored[:, 200] = 2000
+    stored[:200, :] = padding
+    header = _header(photometric=photometric, padding=(padding, padding))
+    assert is_padding_mixed_in(header, stored) is is_spoilt
+    assert not is_padding_mixed_in(_header(photometric=photometric), stored)
+    assert not is_padding_mixed_in(header, np.full_like(stored, padding))
 
 
 def test_padding_at_the_bright_end_does_not_clip_tissue() -> None:

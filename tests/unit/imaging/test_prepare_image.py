@@ -157,6 +157,32 @@ def test_padding_does_not_change_the_grey_scale(make_dicom: MakeDicom, breast: N
     np.testing.assert_array_equal(with_padding.pixels, prepare_image(make_dicom(breast), SETTINGS, name="1").pixels)
 
 
+def test_percentiles_leave_padding_out(make_dicom: MakeDicom, breast: NDArray[np.uint16]) -> None:
+    padded = breast + np.uint16(100)
+    padded[60:, 20:] = 0  # a tilted shutter, cut out with the breast
+    settings = PrepareSettings(rows=64, columns=32, window="percentile")
+    record = prepare_image(make_dicom(padded, PixelPaddingValue=0), settings, name="1").record
+    box = record.placement.box
+    cut = padded[box.top : box.bottom, box.left : box.right]
+    low, high = np.percentile(cut[cut > 0], (0.5, 99.5))
+    assert (cut == 0).mean() > 0.05
+    assert record.display.center == pytest.approx((low + high) / 2)
+    assert record.display.width == pytest.approx(high - low)
+
+
+@pytest.mark.parametrize(("photometric", "padding"), [("MONOCHROME2", 4095), ("MONOCHROME1", 16_000)])
+def test_bright_or_far_padding_is_not_mixed_into_a_reduced_picture(
+    make_dicom: MakeDicom, breast: NDArray[np.uint16], photometric: str, padding: int
+) -> None:
+    large = cv2.resize(breast, (800, 960))
+    large = 3000 - large // 2 if photometric == "MONOCHROME1" else large
+    large[:, 600:], large[600:, 500:] = padding, padding
+    pads = {"PixelPaddingValue": padding, "PhotometricInterpretation": photometric}
+    reduced = prepare_image(make_dicom(large, syntax=uid.JPEG2000Lossless, **pads), SETTINGS, name="1")
+    whole = prepare_image(make_dicom(large, **pads), SETTINGS, name="1")
+    np.testing.assert_array_equal(reduced.pixels, whole.pixels)
+
+
 def test_a_png_is_prepared(breast: NDArray[np.uint16]) -> None:
     image = prepare_image(bytes(cv2.imencode(".png", breast)[1]), SETTINGS, name="1")
     assert (image.record.decoder, image.record.is_breast_found) == ("opencv", True)
