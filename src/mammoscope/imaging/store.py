@@ -54,7 +54,7 @@ class PreparedStore:
         shape = (self.settings.rows, self.settings.columns)
         n_pixels = shape[0] * shape[1]
         raw = shards.raw_path(self.path, shard)
-        # read, not mapped: half the time from the page cache, a sixth from the disk (docs/adr/0004)
+        # read, not mapped: the faster way, and much so from the disk (docs/adr/0004)
         pixels: CanvasPixels = np.fromfile(raw, dtype, count=n_pixels, offset=slot * n_pixels * dtype.itemsize)
         pixels.flags.writeable = False
         return pixels.reshape(shape)  # (row, column)
