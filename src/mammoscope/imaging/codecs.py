@@ -40,6 +40,12 @@ _UNCOMPRESSED = {
 }
 _SUPPORTED = _UNCOMPRESSED | {uid.RLELossless} | JPEG_2000 | JPEG_LS | JPEG
 
+# PS3.3 C.7.6.3.1.2
+_PHOTOMETRICS = {
+    *("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422"),
+    *("YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT", "XYB"),
+}
+
 # what decoders raise on broken streams; imagecodecs' errors are RuntimeErrors
 _DECODER_ERRORS = (
     ArithmeticError,
@@ -152,7 +158,7 @@ def check_announced(header: Header, *, name: str) -> None:
         ImageRefusedError: colour, multi_frame, too_large, unsupported_codec, undecodable.
     """
     if header.samples != 1 or not (header.photometric or "MONOCHROME2").startswith("MONOCHROME"):
-        raise refuse_colour(name, f"{header.samples} samples per pixel, {header.photometric}")
+        raise refuse_colour(name, f"{header.samples} samples per pixel, {_name_colours(header.photometric)}")
     if header.n_frames > 1:
         raise refusal(
             Verdict.MULTI_FRAME,
@@ -181,10 +187,19 @@ def check_announced(header: Header, *, name: str) -> None:
         raise refusal(
             Verdict.UNSUPPORTED_CODEC,
             name,
-            found=f"transfer syntax {uid.UID(header.transfer_syntax, validation_mode=IGNORE).name}",
+            found=_name_syntax(uid.UID(header.transfer_syntax, validation_mode=IGNORE)),
             expected="uncompressed, JPEG 2000, HTJ2K, JPEG, JPEG lossless, JPEG-LS or RLE",
             advice="convert the file, for instance with dcmtk",
         )
+
+
+def _name_colours(photometric: str | None) -> str:
+    """A term of the standard, or that it is none: free text may hold anything, a name even."""
+    return photometric if photometric in _PHOTOMETRICS else "an unknown Photometric Interpretation"
+
+
+def _name_syntax(syntax: uid.UID) -> str:
+    return f"transfer syntax {syntax.name}" if syntax.is_valid else "an unknown transfer syntax"
 
 
 def refuse_size(name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> ImageRefusedError:

@@ -181,7 +181,9 @@ def test_a_torn_png_is_refused(breast: NDArray[np.uint16]) -> None:
         ({"bits_stored": 0}, "undecodable", "0 bits stored in 16"),
         ({"bits_stored": 17}, "undecodable", "17 bits stored in 16"),
         ({"transfer_syntax": uid.MPEG2MPML}, "unsupported_codec", "MPEG2 Main Profile"),
-        ({"transfer_syntax": "1.2.x"}, "unsupported_codec", "transfer syntax 1.2.x"),
+        ({"photometric": "SMITH^JANE"}, "colour", "1 samples per pixel, an unknown Photometric Interpretation"),
+        ({"transfer_syntax": "1.2.840.113619.5.2"}, "unsupported_codec", "transfer syntax 1.2.840.113619.5.2"),
+        ({"transfer_syntax": "SMITH^JANE"}, "unsupported_codec", "an unknown transfer syntax"),
     ],
 )
 def test_what_must_not_be_decoded_is_refused(header: Header, change: dict[str, object], code: str, found: str) -> None:
