@@ -92,16 +92,16 @@ class Header:
         warnings: what is odd or contradicts itself, by name.
     """
 
-    rows: int = _needs("Rows", "C.7.6.3.1.1")
-    columns: int = _needs("Columns", "C.7.6.3.1.1")
+    rows: int = _needs("Rows", "C.7.6.3")
+    columns: int = _needs("Columns", "C.7.6.3")
     transfer_syntax: str | None = _needs("TransferSyntaxUID", "PS3.10 7.1")
     samples: int = _from("SamplesPerPixel", "C.7.6.3.1.1", default=1)
     photometric: str | None = _from("PhotometricInterpretation", "C.7.6.3.1.2")
     n_frames: int = _from("NumberOfFrames", "C.7.6.6.1.1", default=1)
-    bits_allocated: int = _needs("BitsAllocated", "C.7.6.3.1.1")
-    bits_stored: int = _needs("BitsStored", "C.7.6.3.1.1")
-    high_bit: int = _needs("HighBit", "C.7.6.3.1.1")
-    is_signed: bool = _from("PixelRepresentation", "C.7.6.3.1.1", default=False)
+    bits_allocated: int = _needs("BitsAllocated", "C.7.6.3")
+    bits_stored: int = _needs("BitsStored", "C.7.6.3")
+    high_bit: int = _needs("HighBit", "C.7.6.3")
+    is_signed: bool = _from("PixelRepresentation", "C.7.6.3", default=False)
 
     rescale_slope: float | None = _from("RescaleSlope", "C.11.1")
     rescale_intercept: float | None = _from("RescaleIntercept", "C.11.1")
