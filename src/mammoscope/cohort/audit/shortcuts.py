@@ -134,7 +134,7 @@ def describe_breasts(manifest: pl.DataFrame, prepared: pl.DataFrame | None) -> p
         pl.len().alias("images_of_breast"),
         *(_one_text(name) for name in texts if name not in BREAST),
         *(pl.col(name).mean() for name in numbers),
-        *([pl.col("prepared_picture").first()] if "prepared_picture" in images else []),
+        *([_all_or_none("prepared_picture")] if "prepared_picture" in images else []),
     )
     return breasts.join(views_of_breasts(manifest), on=BREAST, how="left", maintain_order="left")
 
@@ -169,6 +169,11 @@ def _add_store_columns(manifest: pl.DataFrame, prepared: pl.DataFrame | None) ->
 def _one_text(name: str) -> pl.Expr:
     first, last = pl.col(name).min(), pl.col(name).max()
     return pl.when(first == last).then(first).otherwise(pl.concat_str(first, pl.lit(" + "), last)).alias(name)
+
+
+def _all_or_none(name: str) -> pl.Expr:
+    """The value where every image of the breast has one, else none."""
+    return pl.when(pl.col(name).is_not_null().all()).then(pl.col(name).first()).alias(name)
 
 
 def _code_numbers(numbers: NDArray[np.float64]) -> Indices:

@@ -139,3 +139,10 @@ def test_few_numbers_are_values_of_their_own() -> None:
 
 def test_texts_are_numbered_with_the_missing_one_first() -> None:
     assert code_values(pl.Series(["b", None, "a", "b"])).tolist() == [2, 0, 1, 2]
+
+
+def test_a_breast_has_its_pictures_where_each_image_has_one(miniature: pl.DataFrame) -> None:
+    prepared = pl.DataFrame({"image_id": ["image-0", "image-2", "image-3"], "original_rows": 9, "original_columns": 7})
+    breasts = describe_breasts(miniature, prepared)
+    assert breasts["prepared_picture"].to_list() == [None, "yes", None, None]
+    assert breasts["image_size"].to_list() == ["9 x 7", "9 x 7", None, None]
