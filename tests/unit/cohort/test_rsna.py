@@ -284,3 +284,8 @@ def test_what_looks_complete_is_held_against_the_published_counts(
     assert all(ours.startswith(theirs) for ours, theirs in zip(warnings, sentences, strict=True))
     (table.parent / "synthesize.toml").write_text("patients = 2")
     assert read_rsna(table, None, handling=Handling()).warnings == ()
+
+
+def test_a_problem_of_the_whole_table_cannot_be_left_out(write_table: WriteTable) -> None:
+    with pytest.raises(TableError, match="1 problem\n  no rows, expected one for each mammogram"):
+        read_rsna(write_table(), None, handling=Handling(on_conflict="exclude"))
