@@ -1,6 +1,7 @@
 """Runs a function over seeds in child processes and counts what came of each: an outcome, a crash or a hang."""
 
 import multiprocessing
+import os
 import time
 import traceback
 from collections import Counter
@@ -74,6 +75,8 @@ def _start(judge: Judge, seeds: list[int]) -> _Child:
 
 
 def _answer(judge: Judge, seeds: list[int], pipe: Connection) -> None:
+    with open(os.devnull, "w", encoding="ascii") as nowhere:  # noqa: PTH123  # libpng and OpenCV write what they think
+        os.dup2(nowhere.fileno(), 2)
     for seed in seeds:
         try:
             pipe.send((True, judge(seed)))

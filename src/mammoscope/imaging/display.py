@@ -149,10 +149,12 @@ def is_padding_mixed_in(header: Header, stored: NDArray[Any]) -> bool:
         header: what the file says.
         stored: (row, column), the reduced picture.
     """
+    if header.padding is None:
+        return False
     step = max(1, stored.shape[0] // _SEARCH_ROWS)
     padding = _find_padding(header, stored[::step, ::step])
     picture = stored[::step, ::step][cv2.dilate(padding.view(np.uint8), _MIXED) == 0]
-    if header.padding is None or not padding.any() or not picture.size:
+    if not padding.any() or not picture.size:
         return False
     low, middle, high = float(picture.min()), float(np.median(picture)), float(picture.max())
     reach = (high - low) * _FAR
