@@ -56,6 +56,16 @@ def test_a_small_hold_out_has_its_share_of_a_label_too() -> None:
     assert folds.count(0) == 10
 
 
+def test_a_small_fold_waits_until_the_large_one_is_as_full_for_its_size() -> None:
+    """A fifth of ten is held out; label 0 is on four patients, label 2 on all, so a patient fills, in halves:
+
+    the small fold 1 / 0.8 and 1 / 2, 1.75 together; the large one 1 / 3.2 and 1 / 8, 0.4375 together. The large one
+    has 0.4375 before the first, 1.31 before the second, 2.19 before the third, which is more than 1.75.
+    """
+    folds = deal([[0, 2]] * 4 + [[1, 2]] * 6, [1, 3, 5, 7, 9, 11, 13, 15, 17, 19], parts=(1, 4))
+    assert folds[:4] == [1, 1, 0, 1]
+
+
 def test_exchanges_make_amounts_even_worked_by_hand() -> None:
     """Fold 0 has 3 + 3 of 10 images, fold 1 has 2 + 2: 3 for 2 makes both 5."""
     labels = [[0], [1], [2], [1], [0]]
