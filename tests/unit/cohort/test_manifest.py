@@ -11,6 +11,7 @@ from mammoscope.cohort.manifest import (
     check_manifest,
     check_no_leakage,
     find_problems,
+    locate_problems,
     manifest_hash,
     manifest_path,
     raise_problems,
@@ -245,3 +246,9 @@ def test_the_hash_is_sha_256_of_the_rows_as_csv() -> None:
 def test_nothing_and_an_empty_text_have_different_hashes(manifest: pl.DataFrame) -> None:
     empty, nothing = (with_value(manifest, 1, "site", value) for value in ("", None))
     assert manifest_hash(empty) != manifest_hash(nothing)
+
+
+def test_an_image_of_two_patients_is_one_problem(manifest: pl.DataFrame) -> None:
+    first, *others = manifest["image_id"]
+    doubled = manifest.with_columns(pl.Series("image_id", [first, *others[:-1], first]))
+    assert [(problem.rows, problem.code) for problem in locate_problems(doubled)] == [((1, 20), "mixed_patients")]

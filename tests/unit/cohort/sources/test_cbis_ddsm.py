@@ -35,8 +35,8 @@ def lesion(  # noqa: PLR0913, PLR0917  # the columns of a row
 MASSES = (
     lesion("P_00001", "LEFT", "CC", "MALIGNANT"),
     lesion("P_00001", "LEFT", "MLO", "MALIGNANT"),
-    lesion("P_00002", "RIGHT", "CC", "BENIGN", 1, birads="3"),
-    lesion("P_00002", "RIGHT", "CC", "BENIGN_WITHOUT_CALLBACK", 2, birads="2"),
+    lesion("P_00002", "RIGHT", "CC", "BENIGN", 1, birads="2"),
+    lesion("P_00002", "RIGHT", "CC", "BENIGN_WITHOUT_CALLBACK", 2, birads="3"),
 )
 CALCS = (
     lesion("P_00002", "RIGHT", "CC", "MALIGNANT", kind="Calc-Test"),

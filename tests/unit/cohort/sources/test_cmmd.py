@@ -69,6 +69,20 @@ def test_a_side_that_was_not_biopsied_can_be_taken_as_control(write_lines: Write
     assert outcomes_of(read(table, headers, OutcomeRule(benign="undetermined")))["D1-0001", "L"] is None
 
 
+def test_a_side_that_was_not_biopsied_is_unknown_beside_a_benign_one_too(
+    write_lines: WriteTable, headers: Headers
+) -> None:
+    table = write_lines("t.csv", HEADER, LINES[0], LINES[2])
+    assert outcomes_of(read(table, headers))["D2-0001", "L"] is None
+    assert outcomes_of(read(table, headers, OutcomeRule()))["D2-0001", "L"] is False
+
+
+def test_a_bad_row_leaves_out_its_side_only(write_lines: WriteTable, headers: Headers) -> None:
+    table = write_lines("t.csv", HEADER, LINES[0], LINES[1].replace("Malignant", "?"))
+    cohort = read(table, headers, on_conflict="exclude")
+    assert outcomes_of(cohort) == {("D1-0001", "L"): False, ("D2-0001", "L"): None}
+
+
 def test_a_patient_without_a_row_stays_undetermined(write_lines: WriteTable, headers: Headers) -> None:
     table = write_lines("t.csv", HEADER, *LINES[1:])
     cohort = read(table, headers, OutcomeRule())

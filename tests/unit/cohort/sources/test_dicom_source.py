@@ -6,7 +6,7 @@ import pytest
 from pydicom import uid
 
 from mammoscope.cohort.manifest import check_manifest
-from mammoscope.cohort.sources import dicom_file
+from mammoscope.cohort.sources import dicom, dicom_file
 from mammoscope.cohort.sources.dicom import Headers, build_cohort, list_files, read_headers
 from mammoscope.cohort.sources.dicom_file import DicomRow, RejectedFile, read_file
 from mammoscope.cohort.sources.indexing import IndexedCohort
@@ -262,3 +262,16 @@ def test_a_data_set_has_the_name_that_it_is_given(tmp_path: Path, write_exam: Ca
     assert set(build_cohort(headers, None, source="ours", on_conflict="refuse").manifest["source"]) == {"ours"}
     with pytest.raises(UserInputError, match="--source: found no text, expected the name of the data set"):
         build_cohort(headers, None, source=" ", on_conflict="refuse")
+
+
+def test_the_cohort_does_not_depend_on_the_order_in_which_files_are_read(
+    tmp_path: Path, write_exam: Callable[..., list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dicom, "_TASK_FILES", 1)
+    write_exam(1)
+    write_exam(2, Modality="US")
+    paths = list_files(tmp_path / "studies")
+    in_order = read_headers(paths, (), run_tasks=map, advance=lambda _: None)
+    backwards = read_headers(paths, (), run_tasks=lambda read, tasks: map(read, tasks[::-1]), advance=lambda _: None)
+    assert backwards == in_order
+    assert [row.path for row in in_order.rows] == paths[:4]
