@@ -222,10 +222,10 @@ def parse_dataset(dataset: Dataset, *, name: str) -> Header:
     Raises:
         ImageRefusedError: no_pixel_data, undecodable.
     """
-    if "Rows" not in dataset or "Columns" not in dataset:
-        raise _refuse_without_size(dataset, name)
     with judging_elements(name):
         element = ElementReader(dataset, name)
+        if "Rows" not in dataset or "Columns" not in dataset:
+            raise _refuse_without_size(element)
         fields = {
             **_parse_format(element),
             **_parse_grey(element),
@@ -236,12 +236,12 @@ def parse_dataset(dataset: Dataset, *, name: str) -> Header:
         return Header(**fields, warnings=tuple(element.warnings))
 
 
-def _refuse_without_size(dataset: Dataset, name: str) -> ImageRefusedError:
+def _refuse_without_size(element: ElementReader) -> ImageRefusedError:
     """The error for an object without rows and columns: a file that was cut off where its class is one of images."""
-    sop_class = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
-    if "Image Storage" in UID(str(sop_class), validation_mode=IGNORE).name:
-        return refuse_truncated(name, "an image that breaks off before its size")
-    return refuse_without_pixels(name)
+    sop_class = _read_sop_class(element)
+    if sop_class is not None and "Image Storage" in UID(sop_class, validation_mode=IGNORE).name:
+        return refuse_truncated(element.name, "an image that breaks off before its size")
+    return refuse_without_pixels(element.name)
 
 
 def _parse_format(element: ElementReader) -> dict[str, Any]:
@@ -290,9 +290,9 @@ def _parse_geometry(element: ElementReader) -> dict[str, Any]:
 
 def _parse_anatomy(element: ElementReader) -> dict[str, Any]:
     views = element.sequence("ViewCodeSequence")
-    codes = [_code_value(element.within(view)) for view in views]
+    codes = [element.within(view).read("CodeValue", as_text) for view in views]
     modifier_codes = [
-        _code_value(element.within(modifier))
+        element.within(modifier).read("CodeValue", as_text)
         for holder in (element, *(element.within(view) for view in views))  # it belongs into the view's own item
         for modifier in holder.sequence("ViewModifierCodeSequence")
     ]
@@ -311,10 +311,9 @@ def _parse_anatomy(element: ElementReader) -> dict[str, Any]:
 
 
 def _parse_origin(element: ElementReader) -> dict[str, Any]:
-    meta = element.within(element.dataset.file_meta)
     return {
         "modality": element.read("Modality", as_code),
-        "sop_class": element.read("SOPClassUID", as_text) or meta.read("MediaStorageSOPClassUID", as_text),
+        "sop_class": _read_sop_class(element),
         "presentation_intent": element.read("PresentationIntentType", as_code),
         "image_type": _or(element.read("ImageType", as_texts), ()),
         "manufacturer": element.read("Manufacturer", as_text),
@@ -327,6 +326,11 @@ def _parse_origin(element: ElementReader) -> dict[str, Any]:
         "acquisition_date": element.read("AcquisitionDate", as_date),
         "acquisition_time": element.read("AcquisitionTime", as_time),
     }
+
+
+def _read_sop_class(element: ElementReader) -> str | None:
+    meta = element.within(element.dataset.file_meta)
+    return element.read("SOPClassUID", as_text) or meta.read("MediaStorageSOPClassUID", as_text)
 
 
 def _or(value: ParsedT | None, default: ParsedT) -> ParsedT:
@@ -343,10 +347,6 @@ def _known(parse: Callable[[str], ParsedT], text: str | None) -> ParsedT | None:
         return None if text is None else parse(text)
     except UserInputError:
         return None
-
-
-def _code_value(code: ElementReader) -> str | None:
-    return code.read("CodeValue", as_text)
 
 
 def _texts(element: ElementReader, views: Sequence[Dataset]) -> list[str]:

@@ -366,3 +366,12 @@ def test_the_stored_bits_span_a_range(
 ) -> None:
     content = make_dicom(BitsStored=bits, PixelRepresentation=is_signed)
     assert read_header(content, name="1").stored_range == expected
+
+
+@pytest.mark.parametrize("unknown", [b"UA", b"U\xd0", b"U0"])
+def test_a_class_of_unknown_kind_does_not_keep_a_file_from_its_verdict(make_dicom: MakeDicom, unknown: bytes) -> None:
+    whole = make_dicom(Rows=None, PixelData=None)
+    content = whole.replace(b"\x02\x00\x02\x00UI", b"\x02\x00\x02\x00" + unknown)
+    assert content != whole
+    with pytest.raises(ImageRefusedError, match="1: found"):
+        read_header(content, name="1")
