@@ -110,7 +110,7 @@ class EncodedPicture:
             except _DECODER_ERRORS as error:
                 failures.append((decoder.name, error))
                 continue
-            if level or not is_constant(decoded.values):
+            if not is_constant(decoded.values):
                 return decoded
             constant = constant or decoded
         if constant is not None:
