@@ -47,6 +47,7 @@ FIRING: list[tuple[str, dict[str, object]]] = [
     ("unknown_voi_function", {"voi_function": "CUBIC"}),
     ("spacing_conflict", {"imager_spacing_mm": (0.07, 0.07), "pixel_spacing_mm": (0.1, 0.1)}),
     ("spacing_conflict", {"imager_spacing_mm": (0.07, 0.07), "pixel_spacing_mm": (0.07, 0.1)}),
+    ("spacing_conflict", {"imager_spacing_mm": (0.07, 0.07), "pixel_spacing_mm": (0.072, 0.072)}),
     ("intent_conflict", {"presentation_intent": "FOR PROCESSING", "sop_class": _SHOWN}),
     ("intent_conflict", {"presentation_intent": "FOR PRESENTATION", "sop_class": _RAW}),
     ("padding_out_of_range", {"padding": (0, 4096)}),

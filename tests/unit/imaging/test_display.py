@@ -176,6 +176,8 @@ def test_a_range_of_padding_is_filled() -> None:
 def test_swings_beyond_dark_padding_are_padding_at_a_reduced_level() -> None:
     header = _header(photometric="MONOCHROME1", padding=(3076, 3076))
     assert fill_padding(header, _stored(3076, 3190, 2200, 1500), is_reduced=True).tolist() == [[3076, 3076, 2200, 1500]]
+    header = _header(photometric="MONOCHROME1", padding=(3076, 3100))
+    assert fill_padding(header, _stored(3076, 3190, 3090, 1500), is_reduced=True).tolist() == [[3076, 3100, 3090, 1500]]
     header = _header(padding=(100, 100))
     assert fill_padding(header, _stored(100, 40, 900, 1500), is_reduced=True).tolist() == [[100, 100, 900, 1500]]
 
@@ -271,6 +273,13 @@ def test_a_modality_lut_takes_the_place_of_slope_and_intercept(entries: tuple[in
     header = _header(modality_lut=LookupTable(5, 8, entries), rescale_slope=3.0, rescale_intercept=9.0)
     stored = _stored(5, 6, 7)
     np.testing.assert_allclose(choose_display(header, stored, "minmax").apply(stored), [expected], atol=1e-6)
+
+
+def test_minmax_spreads_what_a_modality_lut_gives_and_not_its_ends() -> None:
+    header = _header(modality_lut=LookupTable(0, 8, (10, 200, 50)))
+    display = choose_display(header, _stored(0, 1, 2), "minmax")
+    assert (display.center, display.width) == (105, 190)
+    np.testing.assert_allclose(display.apply(_stored(0, 1, 2)), [[0, 1, 40 / 190]], atol=1e-6)
 
 
 def test_padding_is_as_dark_as_the_darkest_under_a_falling_modality_lut() -> None:

@@ -116,7 +116,10 @@ def test_polarity_is_inverted_once_however_often_it_is_said(
     assert read_header(content, name="1").is_inverted is is_inverted
 
 
-@pytest.mark.parametrize(("written", "limit", "expected"), [(0xFFFF, None, (-1, -1)), (0xFFF0, 5, (-16, 5))])
+@pytest.mark.parametrize(
+    ("written", "limit", "expected"),
+    [(0xFFFF, None, (-1, -1)), (0xFFF0, 5, (-16, 5)), (0xFFF0, -20, (-20, -16)), (0x8000, None, (-0x8000, -0x8000))],
+)
 def test_padding_written_without_its_sign_is_read_with_it(
     make_dicom: MakeDicom, written: int, limit: int | None, expected: tuple[int, int]
 ) -> None:

@@ -151,6 +151,7 @@ def test_a_class_is_for_presentation_or_for_processing_or_neither() -> None:
     [
         ({"modality": "CT"}, "found an object of modality CT,"),
         ({"modality": "DOE^JANE"}, "found an unknown modality,"),
+        ({"modality": "JANE"}, "found an unknown modality,"),
         ({"modality": "12"}, "found an unknown modality,"),
         ({"sop_class": uid.CTImageStorage}, "found an object of class CT Image Storage,"),
         ({"sop_class": "DOE^JANE"}, "found an object of an unknown class,"),
