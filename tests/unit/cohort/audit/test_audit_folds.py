@@ -72,3 +72,16 @@ def test_without_a_case_no_prevalence_strays(build: BuildCohort) -> None:
     found = audit_folds(build(*({"fold": number % 2} for number in range(100))))
     assert found is not None
     assert found.largest_of_prevalence is None
+
+
+def test_a_fold_with_too_few_cases_counts_as_much_as_one_with_too_many(build: BuildCohort) -> None:
+    """2, 5 and 5 breasts with cancer where 4 are expected; the first two have three images each."""
+    rows = [
+        {"patient_id": f"{fold}-{number}", "fold": fold, "cancer": number < n_cases}
+        for fold, n_cases in ((0, 2), (1, 5), (2, 5))
+        for number in range(40)
+        for _ in range(3 if fold == 0 and number < n_cases else 1)
+    ]
+    found = audit_folds(build(*rows))
+    assert found is not None
+    assert found.largest_of_prevalence == pytest.approx(0.5)

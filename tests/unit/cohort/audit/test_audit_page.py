@@ -11,7 +11,8 @@ import pytest
 
 from mammoscope.cohort.audit.audit import Audit, audit_cohort, list_rows
 from mammoscope.cohort.audit.counts import ValueCount
-from mammoscope.cohort.audit.page import render
+from mammoscope.cohort.audit.page import _end_of_scale, _signed, render
+from mammoscope.cohort.audit.shares import GroupShare, GroupTable
 from mammoscope.pages.page import Fact
 
 BuildCohort = Callable[..., pl.DataFrame]
@@ -245,3 +246,23 @@ def test_values_are_named_once_where_they_are_the_same_in_all(audit: Audit) -> N
     )
     text = " ".join("".join(Outline(render(audit)).text).split())
     assert "The same in all images: laterality (L), view (CC), " in text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.0526, "+5.3"), (-0.0349, "\N{MINUS SIGN}3.5"), (0.0, "0.0"), (-0.0004, "0.0"), (None, "")],
+)
+def test_an_imbalance_has_a_sign_unless_it_is_none(share: float | None, text: str) -> None:
+    assert _signed(share) == text
+
+
+def test_whiskers_are_drawn_to_the_scale_of_the_larger_groups() -> None:
+    small, large = (
+        GroupShare(group=str(n), n_patients=n, n_breasts=n, n_cases=n, share=0.1, low=0.0, high=high)
+        for n, high in ((9, 0.9), (10, 0.5))
+    )
+    table = GroupTable(column="site", groups=(small, large))
+    assert _end_of_scale(table, 0.1) == 0.5
+    assert _end_of_scale(table, 0.2) == pytest.approx(0.6)  # three times the share of all
+    assert _end_of_scale(table, 0.9) == 1
+    assert _end_of_scale(GroupTable(column="site", groups=()), None) == 1

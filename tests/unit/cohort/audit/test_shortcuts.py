@@ -75,6 +75,7 @@ def test_a_column_that_is_the_same_everywhere_is_named_and_not_measured(planted:
     audit = audit_shortcuts(planted, None, rng=np.random.default_rng(0))
     assert {"age_years", "source", "laterality"} <= set(audit.constant_columns)
     assert "age_years" not in by_column(audit)
+    assert not any("missing" in column for column in audit.constant_columns)  # what no breast lacks is no column
     assert (audit.n_breasts, audit.n_cases, audit.n_folds, audit.reason) == (200, 40, 5, None)
 
 
