@@ -73,6 +73,7 @@ class PreparationRecord:
         display: the window and polarity that made it.
         doubt: why nothing like a breast was found for sure, so that the whole picture was taken; None when it was.
         warnings: names of what is odd about the file.
+        transfer_syntax: the UID of the file's encoding; None for a PNG or PGM.
         decoder: the library that decoded the file.
         level: how often rows and columns were halved in decoding.
         spacing_mm: height and width of an original pixel, where known.
@@ -84,6 +85,7 @@ class PreparationRecord:
     display: Display
     doubt: str | None
     warnings: tuple[str, ...]
+    transfer_syntax: str | None
     decoder: str
     level: int
     spacing_mm: tuple[float, float] | None
@@ -106,6 +108,7 @@ class PreparationRecord:
             "window_center": self.display.center,
             "window_width": self.display.width,
             "is_inverted": self.display.is_inverted,
+            "transfer_syntax": self.transfer_syntax,
             "decoder": self.decoder,
             "level": self.level,
             "row_spacing_mm": row_spacing,
@@ -152,6 +155,7 @@ def prepare_image(content: bytes, settings: PrepareSettings, *, name: str) -> Pr
         display=display,
         doubt=breast.reason,
         warnings=_collect_warnings(header, breast),
+        transfer_syntax=header.transfer_syntax,
         decoder=decoded.decoder,
         level=level,
         spacing_mm=header.spacing_mm,

@@ -49,6 +49,7 @@ PREPARED_SCHEMA: dict[str, pl.DataType] = {
     "window_center": pl.Float64(),
     "window_width": pl.Float64(),
     "is_inverted": pl.Boolean(),
+    "transfer_syntax": pl.String(),
     "decoder": pl.String(),
     "level": pl.Int64(),
     "row_spacing_mm": pl.Float64(),

@@ -33,6 +33,7 @@ def test_the_record_says_how_the_image_came_about(make_dicom: MakeDicom) -> None
     assert record.placement.original_shape == (96, 80)
     assert record.is_breast_found
     assert (record.decoder, record.level, record.spacing_mm) == ("numpy", 0, (0.07, 0.07))
+    assert record.to_row()["transfer_syntax"] == uid.ExplicitVRLittleEndian
     assert record.file_hash == sha256_of_bytes(content)
     assert record.content_hash == sha256_of_bytes(image.pixels.tobytes())
 
