@@ -4,7 +4,7 @@ import pickle
 import pytest
 
 from mammoscope import errors
-from mammoscope.errors import ImageRefusedError, MammoscopeError, UserInputError
+from mammoscope.errors import ImageRefusedError, MammoscopeError, UserInputError, WorkerLostError
 
 ALL_ERRORS = [each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, Exception)]
 
@@ -16,8 +16,8 @@ def test_every_error_stands_in_the_tree_of_the_docstring(error: type[Exception])
     assert f" {error.__name__} " in f" {errors.__doc__.replace(chr(10), ' ')} "
 
 
-def test_every_error_but_the_root_is_of_the_users_input() -> None:
-    assert [each for each in ALL_ERRORS if not issubclass(each, UserInputError)] == [MammoscopeError]
+def test_only_the_root_and_a_lost_worker_are_our_failure() -> None:
+    assert [each for each in ALL_ERRORS if not issubclass(each, UserInputError)] == [MammoscopeError, WorkerLostError]
 
 
 def test_a_refusal_keeps_code_and_sentence_on_the_way_between_processes() -> None:

@@ -12,6 +12,8 @@ from mammoscope.cli.console import JsonOption, WorkersOption, print_summary, pro
 from mammoscope.errors import UserInputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mammoscope.imaging.inspection import HeaderLine, Inspection, InspectionTask
 
 _MOST_LISTED = 20  # refused files on the screen; verdicts.csv has all
@@ -59,7 +61,7 @@ def _find_tasks(path: Path, output: Path) -> "list[InspectionTask]":
     if not path.exists():
         raise UserInputError(f"{path}: no such file or folder, expected mammograms to look at")
     root = path.parent if path.is_file() else path
-    paths = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
+    paths = [path] if path.is_file() else sorted(_files_below(path, besides=output))
     if not paths:
         raise UserInputError(f"{path}: holds no file, expected mammograms to look at")
     names = [each.relative_to(root).as_posix() for each in paths]
@@ -67,6 +69,12 @@ def _find_tasks(path: Path, output: Path) -> "list[InspectionTask]":
         InspectionTask(name, each, output / f"{name}.png", PrepareSettings())
         for name, each in zip(names, paths, strict=True)
     ]
+
+
+def _files_below(folder: Path, *, besides: Path) -> "Iterator[Path]":
+    """The files of a folder, without the pictures that were written there before."""
+    written = besides.resolve()
+    return (path for path in folder.rglob("*") if path.is_file() and not path.resolve().is_relative_to(written))
 
 
 def _write_table(inspections: "list[Inspection]", output: Path) -> None:

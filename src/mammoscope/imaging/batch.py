@@ -18,7 +18,7 @@ from mammoscope.errors import ImageRefusedError, StoreError, WorkerLostError
 from mammoscope.files import sha256_of_bytes, write_text
 from mammoscope.imaging import shards
 from mammoscope.imaging.prepare import PreparedImage, PrepareSettings, prepare_image
-from mammoscope.imaging.verdict import Verdict, refusal
+from mammoscope.imaging.verdict import Verdict, refusal, refuse_unreadable
 
 _FRUITLESS_ROUNDS = 3  # of lost workers, without a shard done or a file found guilty, before giving up
 # how the system or the user ends a process: most often for lack of memory, which is no fault of the file at work
@@ -189,13 +189,7 @@ def _read_file(job: PrepareJob) -> bytes:
     try:
         return Path(job.path).read_bytes()
     except OSError as error:
-        raise refusal(
-            Verdict.UNREADABLE,
-            job.image_id,
-            found=f"no readable file ({error.strerror})",
-            expected="the file that the manifest names",
-            advice="check that it exists and may be read, then prepare again",
-        ) from error
+        raise refuse_unreadable(job.image_id, error) from error
 
 
 def _work_through(pending: list[ShardTask], run_tasks: TaskRunner, advance: Callable[[int], None]) -> None:

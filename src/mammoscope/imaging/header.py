@@ -357,8 +357,8 @@ def _texts(element: ElementReader, views: Sequence[Dataset]) -> list[str]:
 
 
 def _parse_windows(element: ElementReader) -> tuple[tuple[float, float], ...]:
-    centers = _or(element.demand("WindowCenter", as_numbers), ())
-    widths = _or(element.demand("WindowWidth", as_numbers), ())
+    centers = _or(element.read("WindowCenter", as_numbers), ())
+    widths = _or(element.read("WindowWidth", as_numbers), ())
     if len(centers) != len(widths):
         element.warn("window_conflict", f"{len(centers)} window centers and {len(widths)} widths, pairs are used")
     return tuple(zip(centers, widths, strict=False))

@@ -22,7 +22,7 @@ from mammoscope.imaging.header import Header, read_header
 from mammoscope.imaging.lookup import LookupTable
 from mammoscope.imaging.object_kind import judge_kind
 from mammoscope.imaging.prepare import PreparedImage, PrepareSettings, prepare_image
-from mammoscope.imaging.verdict import Verdict, refusal
+from mammoscope.imaging.verdict import Verdict, refusal, refuse_unreadable
 
 _IDENTIFYING: Final = frozenset(
     {"patient_id", "study_uid", "series_uid", "image_uid", "acquisition_date", "acquisition_time"}
@@ -59,7 +59,7 @@ class Inspection:
         preview: (row, column, RGB), the picture with the box drawn in, and the prepared image; None where it cannot be
             decoded, or was written to a file.
         has_preview: whether there is one.
-        file_hash: SHA-256 of the file.
+        file_hash: SHA-256 of the file; None where it cannot be read.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Inspection:
     warnings: tuple[HeaderWarning, ...]
     preview: NDArray[np.uint8] | None
     has_preview: bool
-    file_hash: str
+    file_hash: str | None
 
 
 def inspect_file(content: bytes, settings: PrepareSettings, *, name: str) -> Inspection:
@@ -115,13 +115,31 @@ def inspect_and_draw(task: InspectionTask) -> Inspection:
     """The inspection of a file; its preview, if there is one, is written and not returned.
 
     Raises:
-        OSError: the file cannot be read, or the preview not be written.
+        OSError: the preview cannot be written.
     """
-    inspection = inspect_file(task.path.read_bytes(), task.settings, name=task.name)
+    try:
+        content = task.path.read_bytes()
+    except OSError as error:
+        return _inspect_unreadable(task.name, error)
+    inspection = inspect_file(content, task.settings, name=task.name)
     if inspection.preview is not None:
         with replacing(task.preview_path) as beside:
             beside.write_bytes(cv2.imencode(".png", inspection.preview[..., ::-1])[1].tobytes())
     return replace(inspection, preview=None)
+
+
+def _inspect_unreadable(name: str, error: OSError) -> Inspection:
+    reason = refuse_unreadable(name, error)
+    return Inspection(
+        name=name,
+        verdict=Verdict.UNREADABLE,
+        sentence=reason.sentence,
+        header=None,
+        warnings=(),
+        preview=None,
+        has_preview=False,
+        file_hash=None,
+    )
 
 
 def mark_duplicates(inspections: Sequence[Inspection]) -> list[Inspection]:
@@ -129,7 +147,9 @@ def mark_duplicates(inspections: Sequence[Inspection]) -> list[Inspection]:
     first_by_hash: dict[str, str] = {}
     marked: list[Inspection] = []
     for inspection in inspections:
-        first = first_by_hash.setdefault(inspection.file_hash, inspection.name)
+        first = inspection.name
+        if inspection.file_hash is not None:
+            first = first_by_hash.setdefault(inspection.file_hash, inspection.name)
         marked.append(inspection if first == inspection.name else _as_duplicate(inspection, first))
     return marked
 

@@ -43,3 +43,14 @@ def refusal(verdict: Verdict, name: str, *, found: str, expected: str, advice: s
         advice: what the reader of the sentence can do.
     """
     return ImageRefusedError(verdict.value, f"{name}: found {found}, expected {expected}; {advice}")
+
+
+def refuse_unreadable(name: str, error: OSError) -> ImageRefusedError:
+    """The error for a file that is not there, or must not be read."""
+    return refusal(
+        Verdict.UNREADABLE,
+        name,
+        found=f"no readable file ({error.strerror})",
+        expected="one that exists and may be read",
+        advice="check its path and its rights",
+    )

@@ -98,3 +98,17 @@ def test_nothing_to_look_at_is_the_users_error(run_cli: CliRun, tmp_path: Path, 
     code, _, err = run_cli("inspect", tmp_path / "gone", "-o", tmp_path / "out")
     assert code == 2
     assert sentence in err
+
+
+def test_a_second_run_does_not_look_at_the_pictures_of_the_first(run_cli: CliRun, study: Path) -> None:
+    counts = []
+    for _ in range(2):
+        _, out, _ = run_cli("inspect", study, "-o", study / "inspection", "--workers", "1", "--json")
+        counts.append(json.loads(out)["files"])
+    assert counts == [4, 4]
+
+
+def test_a_file_that_cannot_be_opened_costs_itself_alone(run_cli: CliRun, study: Path, tmp_path: Path) -> None:
+    (study / "dangling.dcm").symlink_to(study / "gone.dcm")
+    code, out, _ = run_cli("inspect", study, "-o", tmp_path / "out", "--workers", "1", "--json")
+    assert (code, json.loads(out)["files"]) == (0, 4)  # a link to nothing is no file

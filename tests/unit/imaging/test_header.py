@@ -304,10 +304,11 @@ def test_two_values_that_the_picture_depends_on_are_refused(make_dicom: MakeDico
 
 
 @pytest.mark.parametrize("keyword", ["WindowCenter", "WindowWidth"])
-def test_a_window_with_a_gap_is_refused(make_dicom: MakeDicom, keyword: str) -> None:
+def test_a_window_with_a_gap_is_warned_of_and_left_out(make_dicom: MakeDicom, keyword: str) -> None:
     window = {"WindowCenter": "5", "WindowWidth": "9"} | {keyword: ["1", ""]}
-    with pytest.raises(ImageRefusedError, match=f"a value that cannot be read in {keyword}"):
-        read_header(make_dicom(**window), name="1")
+    header = read_header(make_dicom(**window), name="1")
+    assert header.windows == ()
+    assert [warning.code for warning in header.warnings] == ["unreadable_element", "window_conflict"]
 
 
 def test_centers_without_widths_are_warned_of(make_dicom: MakeDicom) -> None:

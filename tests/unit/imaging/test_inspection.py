@@ -97,6 +97,16 @@ def test_the_preview_goes_to_its_file_and_not_through_the_pipe(make_dicom: MakeD
     assert np.asarray(cv2.imread(str(tmp_path / "out" / "a.png"))).shape[0] == 900
 
 
+def test_files_that_cannot_be_read_have_a_verdict_and_are_no_copies_of_each_other(tmp_path: Path) -> None:
+    tasks = [InspectionTask(name, tmp_path / name, tmp_path / f"{name}.png", SETTINGS) for name in ("a", "b")]
+    found = mark_duplicates([inspect_and_draw(task) for task in tasks])
+    assert [inspection.verdict for inspection in found] == [Verdict.UNREADABLE] * 2
+    assert found[0].sentence == (
+        "a: found no readable file (No such file or directory), expected one that exists and may be read; "
+        "check its path and its rights"
+    )
+
+
 def test_a_second_copy_is_a_duplicate(make_dicom: MakeDicom) -> None:
     contents = [make_dicom(ViewPosition="CC"), make_dicom(ViewPosition="MLO"), make_dicom(ViewPosition="CC")]
     found = mark_duplicates([inspect_file(each, SETTINGS, name=str(n)) for n, each in enumerate(contents)])

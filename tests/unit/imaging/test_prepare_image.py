@@ -214,8 +214,8 @@ def test_a_missing_file_is_rejected_with_what_to_do() -> None:
     assert isinstance(rejection, Rejection)
     assert rejection.code == "unreadable"
     assert rejection.sentence == (
-        "1: found no readable file (No such file or directory), expected the file that the manifest names; "
-        "check that it exists and may be read, then prepare again"
+        "1: found no readable file (No such file or directory), expected one that exists and may be read; "
+        "check its path and its rights"
     )
 
 

@@ -15,7 +15,7 @@ from mammoscope.errors import ImageRefusedError
 from mammoscope.imaging.elements import ElementReader, as_date, as_text, judging_elements, refuse_without_pixels
 from mammoscope.imaging.header import Header, parse_dataset
 from mammoscope.imaging.object_kind import judge_kind
-from mammoscope.imaging.verdict import Verdict, refusal
+from mammoscope.imaging.verdict import Verdict, refusal, refuse_unreadable
 
 # PS3.5 6.2, AS: three digits and a unit
 _AGE: Final = re.compile(r"([0-9]{3})([DWMY])")
@@ -76,7 +76,7 @@ def read_file(path: Path, accepted: Collection[str] = ()) -> DicomRow | Rejected
             image_id=None,
             path=str(path),
             code=Verdict.UNREADABLE.value,
-            sentence=f"{name}: found no readable file ({error.strerror}), expected one that may be opened; check it",
+            sentence=refuse_unreadable(name, error).sentence,
         )
     except ImageRefusedError as error:
         return RejectedFile(image_id=None, path=str(path), code=error.code, sentence=error.sentence)

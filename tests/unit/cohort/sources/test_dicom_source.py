@@ -121,7 +121,8 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     assert isinstance(found, RejectedFile)
     assert found.code == "unreadable"
     assert found.sentence == (
-        "gone: found no readable file (No such file or directory), expected one that may be opened; check it"
+        "gone: found no readable file (No such file or directory), expected one that exists and may be read; "
+        "check its path and its rights"
     )
 
 
