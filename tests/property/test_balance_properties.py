@@ -14,6 +14,8 @@ BALANCE = st.builds(
     least_cases=st.integers(1, 4),
     repeat_strength=st.floats(1, 3),
     hard_share=st.floats(0, 1),
+    match=st.permutations(["age_years", "density", "site", "view"]).map(lambda columns: tuple(columns[:2])),
+    age_within_years=st.floats(0, 10),
 )
 
 

@@ -11,15 +11,19 @@ from typing import Annotated, Literal, NamedTuple, get_args
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from mammoscope.cohort.matching import DEFAULT_AGE_WITHIN_YEARS, DEFAULT_MATCH, MatchColumn, match_controls
 from mammoscope.config import Settings
 
-SamplingStrategy = Literal["all", "matched-controls", "undersample", "upsample", "balanced-batch", "hard-negatives"]
+SamplingStrategy = Literal[
+    "all", "matched-controls", "matched", "undersample", "upsample", "balanced-batch", "hard-negatives"
+]
 STRATEGIES: tuple[SamplingStrategy, ...] = get_args(SamplingStrategy)
 USED_KEYS: dict[SamplingStrategy, frozenset[str]] = {
     "all": frozenset(),
     "matched-controls": frozenset(),
+    "matched": frozenset({"controls_per_case", "match", "age_within_years"}),
     "undersample": frozenset({"controls_per_case"}),
     "upsample": frozenset({"controls_per_case", "repeat_strength"}),
     "balanced-batch": frozenset({"controls_per_case", "least_cases", "repeat_strength"}),
@@ -34,6 +38,8 @@ class BalanceSettings(Settings):
 
     `repeat_strength` multiplies the changes of a case's picture from its second time in an epoch on; `hard_share` is
     the part of an epoch's controls that are the hardest there are; `scores` is a file of an earlier run that says so.
+    `match` names the columns in which a control is like its case: equal, or for `age_years` at most `age_within_years`
+    apart.
     """
 
     controls_per_case: Annotated[float, Field(gt=0)] = 1.0
@@ -41,6 +47,15 @@ class BalanceSettings(Settings):
     repeat_strength: Annotated[float, Field(ge=1, le=10)] = 1.5
     hard_share: Annotated[float, Field(ge=0, le=1)] = 1.0
     scores: str | None = None
+    match: tuple[MatchColumn, ...] = DEFAULT_MATCH
+    age_within_years: Annotated[float, Field(ge=0)] = DEFAULT_AGE_WITHIN_YEARS
+
+    @field_validator("match")
+    @classmethod
+    def _once_each(cls, match: tuple[MatchColumn, ...]) -> tuple[MatchColumn, ...]:
+        if len(set(match)) != len(match):
+            raise ValueError("expected each column once")
+        return match
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +76,12 @@ class _Draw(NamedTuple):
 
 
 class _Rows(NamedTuple):
-    """What a strategy sees: the places of the cases and of the controls, and how hard each row is."""
+    """What a strategy sees: the places of the cases and of the controls, how hard each row is, and the rows."""
 
     cases: Places
     controls: Places
     hardness: NDArray[np.float64]
+    table: pl.DataFrame
 
 
 def sample_rows(manifest: pl.DataFrame, strategy: SamplingStrategy) -> pl.DataFrame:
@@ -74,10 +90,13 @@ def sample_rows(manifest: pl.DataFrame, strategy: SamplingStrategy) -> pl.DataFr
     `matched-controls` is the public baseline's way: all images of patients with cancer, so that the healthy breast
     is the control of the other. It takes no heed of who lacks one: a patient with images of one side only, or with
     cancer in both breasts, brings cases without a control, and a view that only one side has stays without its pair.
+    `matched` draws controls of patients without cancer only.
     """
     determined = manifest.filter(pl.col("cancer").is_not_null())
     if strategy == "matched-controls":
         return determined.filter(pl.col("cancer").any().over("patient_id"))
+    if strategy == "matched":
+        return determined.filter(pl.col("cancer") | ~pl.col("cancer").any().over("patient_id"))
     return determined
 
 
@@ -96,6 +115,9 @@ def draw_epoch(
     the harder.
 
     - `all`, `matched-controls`: every row once.
+    - `matched`: every case once, and for each breast with cancer `controls_per_case` breasts without, to the nearest
+      whole number, like it in `match` and with as many images; others in each epoch. A breast for which there are too
+      few is trained on with those there are, or alone. See `match_controls`.
     - `undersample`: every case once, and `controls_per_case` times as many controls, others in each epoch.
     - `upsample`: every control once, and cases until there is one for each `controls_per_case` controls, all of them
       equally often to one.
@@ -106,7 +128,7 @@ def draw_epoch(
     """
     eligible = sample_rows(rows.with_row_index("position"), strategy)
     cancer = eligible["cancer"].to_numpy()
-    seen = _Rows(np.flatnonzero(cancer), np.flatnonzero(~cancer), _hardness(eligible))
+    seen = _Rows(np.flatnonzero(cancer), np.flatnonzero(~cancer), _hardness(eligible), eligible)
     draw = _WAYS[strategy](seen, settings, batch_size, rng)
     strength = pl.Series("strength", np.where(draw.is_repeat, settings.repeat_strength, 1.0), dtype=pl.Float64)
     return eligible[draw.places].with_columns(strength)
@@ -131,6 +153,18 @@ def count_cases_of_batch(settings: BalanceSettings, batch_size: int) -> int:
 
 def _each_once(rows: _Rows, _: BalanceSettings, __: int, rng: np.random.Generator) -> _Draw:
     places = rng.permutation(len(rows.cases) + len(rows.controls))
+    return _Draw(places, np.zeros(len(places), dtype=np.bool_))
+
+
+def _match(rows: _Rows, settings: BalanceSettings, _: int, rng: np.random.Generator) -> _Draw:
+    match = match_controls(
+        rows.table,
+        columns=settings.match,
+        age_within_years=settings.age_within_years,
+        controls_per_case=_round(settings.controls_per_case),
+        rng=rng,
+    )
+    places = rng.permutation(np.flatnonzero(match.is_not_null()))
     return _Draw(places, np.zeros(len(places), dtype=np.bool_))
 
 
@@ -175,6 +209,7 @@ def _prefer_hard(rows: _Rows, settings: BalanceSettings, _: int, rng: np.random.
 _WAYS: dict[SamplingStrategy, Callable[[_Rows, BalanceSettings, int, np.random.Generator], _Draw]] = {
     "all": _each_once,
     "matched-controls": _each_once,
+    "matched": _match,
     "undersample": _undersample,
     "upsample": _upsample,
     "balanced-batch": _balance_batches,

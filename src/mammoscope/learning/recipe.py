@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mammoscope.cohort.balance import USED_KEYS, BalanceSettings, SamplingStrategy
+from mammoscope.cohort.matching import DEFAULT_AGE_WITHIN_YEARS
 from mammoscope.config import Settings, Table, apply_overrides, build_settings, parse_toml, read_toml
 from mammoscope.errors import ConfigError
 
@@ -177,6 +178,8 @@ def _check_balance(recipe: Recipe, name_or_path: str) -> None:
                 f"recipe {name_or_path}: balance.{key}: found {value!r}, which sampling = {recipe.sampling!r} does not "
                 f"use; expected it with sampling = {users} only"
             )
+    if "match" in used:
+        _check_match(recipe, name_or_path)
     if "least_cases" in used and recipe.balance.least_cases >= recipe.batch.size:
         raise ConfigError(
             f"recipe {name_or_path}: balance.least_cases: found {recipe.balance.least_cases}, expected less than "
@@ -184,6 +187,20 @@ def _check_balance(recipe: Recipe, name_or_path: str) -> None:
         )
     if "repeat_strength" in used:
         _check_strength(recipe, name_or_path)
+
+
+def _check_match(recipe: Recipe, name_or_path: str) -> None:
+    balance = recipe.balance
+    if balance.controls_per_case != int(balance.controls_per_case):
+        raise ConfigError(
+            f"recipe {name_or_path}: balance.controls_per_case: found {balance.controls_per_case:g}, expected a whole "
+            f"number with sampling = {recipe.sampling!r}, which counts breasts"
+        )
+    if "age_years" not in balance.match and balance.age_within_years != DEFAULT_AGE_WITHIN_YEARS:
+        raise ConfigError(
+            f"recipe {name_or_path}: balance.age_within_years: found {balance.age_within_years:g}, which is not used "
+            "without 'age_years' in balance.match; add it there, or leave this key out"
+        )
 
 
 def _check_strength(recipe: Recipe, name_or_path: str) -> None:

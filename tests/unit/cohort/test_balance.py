@@ -120,6 +120,29 @@ def test_matched_controls_take_no_heed_of_those_who_have_none(manifest: pl.DataF
     assert drawn.filter(pl.col("patient_id") == "patient0")["cancer"].to_list() == [True, True]
 
 
+def test_matched_draws_controls_of_patients_without_cancer(rows: pl.DataFrame) -> None:
+    """Patients 0 and 2 are of site 1 and 40 and 42 years old, patient 1 is of site 2 and 41 years old."""
+    eligible = sample_rows(rows, "matched")
+    assert eligible.height == 6 + 20
+    drawn = draw(rows, "matched", controls_per_case=2.0)
+    assert times(drawn, cancer=True) == [1] * 6
+    # of site 1 there are the four breasts of patients 4 and 6; of site 2 the nearest is patient 3, with both breasts
+    assert times(drawn, cancer=False) == [1] * 12
+    assert patients(drawn.filter(~pl.col("cancer"))) == {"patient3", "patient4", "patient6"}
+    assert set(drawn["strength"]) == {1.0}
+
+
+def test_matched_takes_other_controls_in_another_epoch_and_as_many(rows: pl.DataFrame) -> None:
+    seen = [set(draw(rows, "matched", seed=seed, match=("view",))["image_id"]) for seed in range(30)]
+    assert {len(each) for each in seen} == {12}
+    assert len(set.union(*seen)) == 26
+
+
+def test_a_case_without_a_control_is_trained_on_alone(rows: pl.DataFrame) -> None:
+    lonely = draw(rows, "matched", age_within_years=2.0)  # of site 2 is one of 43 years, of site 1 one of 44
+    assert count_epoch(lonely) == EpochCounts(case_images=6, control_images=4, patients=5, machines=0)
+
+
 @pytest.mark.parametrize(("ratio", "n_controls"), [(1.0, 6), (2.5, 15), (0.25, 2), (100.0, 26)])
 def test_undersampling_takes_every_case_and_so_many_controls(rows: pl.DataFrame, ratio: float, n_controls: int) -> None:
     drawn = draw(rows, "undersample", controls_per_case=ratio)  # 0.25 of 6 is 1.5, which is rounded up
@@ -259,6 +282,13 @@ def test_a_key_matters_to_the_strategies_that_are_said_to_use_it_and_to_no_other
 ) -> None:
     hard = rows.with_columns(difficult_negative=pl.col("patient_id") == "patient7")
     plain = draw(hard, strategy)
-    others: dict[str, Any] = {"controls_per_case": 0.4, "least_cases": 3, "repeat_strength": 2.0, "hard_share": 0.0}
+    others: dict[str, Any] = {
+        "controls_per_case": 0.4,
+        "least_cases": 3,
+        "repeat_strength": 2.0,
+        "hard_share": 0.0,
+        "match": ("density", "age_years"),
+        "age_within_years": 2.0,
+    }
     used = {key for key, value in others.items() if not draw(hard, strategy, **{key: value}).equals(plain)}
     assert used == USED_KEYS[strategy] - {"scores"}

@@ -72,7 +72,11 @@ def test_an_override_takes_the_place_of_a_value() -> None:
             r"balance\.repeat_strength: found 0\.9; input should be greater than or equal to 1",
         ),
         ("balance.hard_share=1.5", r"balance\.hard_share: found 1\.5"),
-        ("balance.ratio=2", r"balance\.ratio: unknown key; known here: controls_per_case, hard_share, least_cases"),
+        ("balance.age_within_years=-1", r"balance\.age_within_years: found -1"),
+        ("balance.match=['birads']", r"balance\.match\.0: found 'birads'; input should be 'age_years', 'density'"),
+        ("balance.match=['site', 'site']", r"balance\.match: found \['site', 'site'\]; expected each column once"),
+        ("balance.match=site", r"balance\.match: found 'site'"),
+        ("balance.ratio=2", r"balance\.ratio: unknown key; known here: age_within_years, controls_per_case"),
         ("precision=f16", r"precision: found 'f16'"),
         ("batch.micro=3", r"batch\.micro: found 3, expected a divisor of batch\.size, which is 4"),
         ("batch.micro=8", r"batch\.micro: found 8, expected a divisor of batch\.size, which is 4"),
@@ -91,11 +95,31 @@ def test_a_bad_value_is_refused_with_its_dotted_path(recipe_of: RecipeOf, assign
     [
         (
             ("balance.controls_per_case=2.0",),
-            r"found 2\.0, which sampling = 'all' does not use; expected it with sampling = 'undersample' or 'ups",
+            r"found 2\.0, which sampling = 'all' does not use; expected it with sampling = 'matched' or 'undersample'",
         ),
         (
             ("balance.scores=s.csv", "sampling=upsample"),
             r"balance\.scores: found 's\.csv', which sampling = 'upsample'",
+        ),
+        (
+            ("balance.match=['site']", "sampling=matched-controls"),
+            r"balance\.match: found \('site',\), which sampling = 'matched-controls' does not use",
+        ),
+        (
+            ("balance.age_within_years=2.0", "sampling=undersample"),
+            r"balance\.age_within_years: found 2\.0, which sampling = 'undersample' does not use",
+        ),
+        (
+            ("balance.repeat_strength=2.0", "sampling=matched"),
+            r"balance\.repeat_strength: found 2\.0, which sampling = 'matched' does not use",
+        ),
+        (
+            ("balance.controls_per_case=1.5", "sampling=matched"),
+            r"balance\.controls_per_case: found 1\.5, expected a whole number with sampling = 'matched', which counts",
+        ),
+        (
+            ("balance.age_within_years=2.0", "balance.match=['site']", "sampling=matched"),
+            r"balance\.age_within_years: found 2, which is not used without 'age_years' in balance\.match; add it",
         ),
         (
             ("balance.least_cases=4", "sampling=balanced-batch"),
@@ -123,6 +147,9 @@ def test_a_balance_that_cannot_be_is_refused(recipe_of: RecipeOf, assignments: t
 def test_a_balance_that_can_be_is_none_of_these(recipe_of: RecipeOf) -> None:
     assert recipe_of("balance.least_cases=3", "sampling=balanced-batch").balance.least_cases == 3
     assert recipe_of("balance.controls_per_case=1.0").sampling == "all"  # its default, said aloud
+    matched = recipe_of("sampling=matched", "balance.match=[]", "balance.controls_per_case=3").balance
+    assert (matched.match, matched.controls_per_case) == ((), 3.0)
+    assert recipe_of("sampling=matched", "balance.age_within_years=0").balance.age_within_years == 0
     assert recipe_of("augment.contrast=0.9").augment.contrast == 0.9  # nothing is repeated
 
 
