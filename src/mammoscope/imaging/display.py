@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mammoscope.imaging.header import Header
 from mammoscope.imaging.lookup import LookupTable
+from mammoscope.imaging.samples import is_constant
 
 WindowPolicy = Literal["minmax", "percentile", "dicom"]
 Values = NDArray[np.float32]
@@ -228,7 +229,7 @@ def _to_modality(stored: NDArray[Any], slope: float, intercept: float, lut: Look
 def _range_without_padding(header: Header, stored: NDArray[Any], *, is_trimmed: bool) -> tuple[float, float]:
     """The lowest and the highest modality value of the picture, or of what is left of it without its extremes."""
     picture = stored if header.padding is None else stored[~_find_padding(header, stored)]
-    if not picture.size or picture.min() == picture.max():
+    if not picture.size or is_constant(picture):
         picture = stored  # nothing but padding and one value: they differ, so show that
     if is_trimmed:
         sample = picture.ravel()[:: max(1, picture.size // _SAMPLE_SIZE)]

@@ -17,6 +17,7 @@ from mammoscope.imaging.contradictions import find_warnings
 from mammoscope.imaging.display import Display, WindowPolicy, choose_display, fill_padding, is_padding_mixed_in
 from mammoscope.imaging.header import Header, read_header
 from mammoscope.imaging.object_kind import SCREENING_EXCLUDES, ClinicalVerdict, refuse_kind
+from mammoscope.imaging.samples import is_constant
 from mammoscope.imaging.verdict import Verdict, refusal
 
 WALL_CONFLICT = "wall_conflict"
@@ -187,7 +188,7 @@ def _decode_overview(header: Header, picture: EncodedPicture, settings: PrepareS
 
 
 def _refuse_blank(decoded: Decoded, name: str) -> None:
-    if decoded.values.min() == decoded.values.max():
+    if is_constant(decoded.values):
         raise refusal(
             Verdict.BLANK,
             name,
