@@ -24,6 +24,7 @@ from mammoscope.cohort.audit.counts import (
 from mammoscope.cohort.audit.findings import Finding, find
 from mammoscope.cohort.audit.folds import FoldAudit, audit_folds
 from mammoscope.cohort.audit.machines import MachineSummary, PictureSource, summarise_machines
+from mammoscope.cohort.audit.matches import MatchAudit, audit_match
 from mammoscope.cohort.audit.shares import GROUPINGS, GroupTable, add_groups, share_by_group
 from mammoscope.cohort.audit.shortcuts import ShortcutAudit, audit_shortcuts
 
@@ -33,7 +34,10 @@ FINDINGS_COLUMNS = ("code", "severity", "row", "image_id")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """What was found in a cohort; `machines` is empty without a store, `folds` is None before a split."""
+    """What was found in a cohort.
+
+    `machines` is empty without a store, `folds` is None before a split, `match` is None where no case has a match.
+    """
 
     size: Size
     gaps: tuple[ColumnGaps, ...]
@@ -46,6 +50,7 @@ class Audit:
     shortcuts: ShortcutAudit
     machines: tuple[MachineSummary, ...]
     folds: FoldAudit | None
+    match: MatchAudit | None
     has_store: bool
 
     @property
@@ -72,6 +77,7 @@ class Audit:
             "shortcuts": asdict(self.shortcuts),
             "machines": [each.to_json() for each in self.machines],
             "folds": None if self.folds is None else asdict(self.folds),
+            "matched_controls": None if self.match is None else asdict(self.match),
         }
 
 
@@ -80,7 +86,7 @@ def audit_cohort(manifest: pl.DataFrame, *, rng: np.random.Generator, store: Pic
 
     Args:
         manifest: of the cohort.
-        rng: deals the patients into folds for the shortcut audit.
+        rng: deals the patients into folds for the shortcut audit, then matches controls.
         store: the prepared pictures; without it sizes, duplicates and grey values are not looked at.
     """
     prepared = None if store is None else store.prepared
@@ -97,6 +103,7 @@ def audit_cohort(manifest: pl.DataFrame, *, rng: np.random.Generator, store: Pic
         shortcuts=audit_shortcuts(manifest, prepared, rng=rng),
         machines=() if store is None else summarise_machines(manifest, store),
         folds=audit_folds(manifest),
+        match=audit_match(manifest, rng=rng),
         has_store=store is not None,
     )
 

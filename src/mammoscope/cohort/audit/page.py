@@ -56,6 +56,7 @@ def _filters() -> dict[str, Callable[[Any], str]]:
         "percent": lambda share: f"{100 * share:.1f}",
         "signed": _signed,
         "age": lambda age: f"{age:g}",
+        "difference": lambda number: "not defined" if number is None else f"{number:.3f}",
         "two": lambda number: f"{number:.2f}",
     }
 
