@@ -122,6 +122,7 @@ def test_without_age_any_control_will_do() -> None:
 def test_a_missing_value_equals_a_missing_value_only() -> None:
     rows = breasts({"cancer": True, "site": "1"}, {"cancer": True, "site": None}, {"site": None}, {"site": None})
     assert [len(each) for each in sets(rows, columns=("site",), controls_per_case=2)] == [1, 3]
+    assert sets(breasts({"cancer": True, "site": ""}, {"site": None}), columns=("site",)) == [["0"]]
     assert ages(of_ages([50, None], [None])) == [[50], [None, None]]
     assert ages(of_ages([50, None], [50])) == [[50, 50], [None]]
     assert ages(of_ages([None, 0], [0])) == [[None], [0, 0]]
@@ -176,6 +177,14 @@ def test_a_breast_comes_with_all_its_images_and_its_control_with_as_many() -> No
         ("1", "2", "3", "4"),
         ("1", "3", "5", "6"),
     }
+
+
+def test_how_often_a_view_comes_counts_too() -> None:
+    views = {"a": ("CC", "CC", "MLO"), "b": ("CC", "MLO", "MLO"), "c": ("MLO", "CC", "CC")}
+    rows = breasts(
+        *({"patient_id": name, "view": view, "cancer": name == "a"} for name, each in views.items() for view in each)
+    )
+    assert sets(rows, controls_per_case=2) == [["0", "1", "2", "6", "7", "8"]]
 
 
 def test_of_images_that_differ_all_known_values_count() -> None:
