@@ -6,9 +6,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import settings
 
 from mammoscope.cli.main import main
 from mammoscope.cohort.manifest import SCHEMA, write_manifest
+
+settings.register_profile("mammoscope", deadline=None)  # no test depends on time
+settings.load_profile("mammoscope")
 
 CliRun = Callable[..., tuple[int, str, str]]
 
