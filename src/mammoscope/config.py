@@ -77,6 +77,15 @@ def apply_overrides(table: Table, assignments: Sequence[str]) -> Table:
     return result
 
 
+def merge_tables(below: Table, above: Table) -> Table:
+    """A new table with the values of both, those of `above` where both have one; tables within are merged alike."""
+    merged = _deep_copy(below)
+    for key, value in above.items():
+        inner = merged.get(key)
+        merged[key] = merge_tables(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return merged
+
+
 def build_settings(model: type[SettingsT], table: Table, *, where: str) -> SettingsT:
     """The settings that a table says.
 

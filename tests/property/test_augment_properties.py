@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mammoscope.learning.augment import affine_matrices, augment
-from mammoscope.learning.recipe import AugmentSettings, read_recipe
+from mammoscope.learning.recipe import read_recipe
+from mammoscope.learning.settings import AugmentSettings
 
 ROWS, COLUMNS = 64, 32
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mammoscope.learning.losses import cancer_loss
-from mammoscope.learning.recipe import LossSettings
+from mammoscope.learning.settings import LossSettings
 
 
 def test_the_loss_worked_by_hand() -> None:

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from timm.layers.adaptive_avgmax_pool import SelectAdaptivePool2d
 
 from mammoscope.learning.network import Pooling, build_network, load_backbone
-from mammoscope.learning.recipe import BackboneSettings, Recipe
+from mammoscope.learning.settings import BackboneSettings, Recipe
 
 FEATURES = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]], [[0.0, 0.0], [0.0, 4.0]]]])  # (picture, 2 channels, row, column)
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 
-from mammoscope.learning.recipe import ScheduleSettings
 from mammoscope.learning.schedule import rate_factor
+from mammoscope.learning.settings import ScheduleSettings
 
 
 def _factors(settings: ScheduleSettings, n_steps: int) -> list[float]:

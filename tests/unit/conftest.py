@@ -15,8 +15,9 @@ from mammoscope.imaging.batch import PrepareJob, prepare_store
 from mammoscope.imaging.prepare import PrepareSettings
 from mammoscope.imaging.store import PreparedStore, open_store
 from mammoscope.learning.network import build_network
-from mammoscope.learning.recipe import Recipe, read_recipe
+from mammoscope.learning.recipe import read_recipe
 from mammoscope.learning.run import Run, start_run
+from mammoscope.learning.settings import Recipe
 from mammoscope.learning.training import write_weights
 from mammoscope.phantom.cohort import CohortSettings, synthesize_cohort
 

@@ -4,7 +4,16 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field, ValidationError, model_validator
 
-from mammoscope.config import Settings, Table, apply_overrides, build_settings, parse_toml, read_toml, to_toml
+from mammoscope.config import (
+    Settings,
+    Table,
+    apply_overrides,
+    build_settings,
+    merge_tables,
+    parse_toml,
+    read_toml,
+    to_toml,
+)
 from mammoscope.errors import ConfigError
 
 
@@ -159,3 +168,10 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 def test_settings_as_toml_are_what_a_person_would_write() -> None:
     text = to_toml(Plan(epochs=3, layers=(1, 2), options={"a b": "x"}))
     assert text == ('epochs = 3\nlayers = [1, 2]\n\n[optimizer]\nname = "adam"\nrate = 0.1\n\n[options]\n"a b" = "x"\n')
+
+
+def test_merged_tables_keep_what_only_one_has_and_take_the_upper_value() -> None:
+    below: Table = {"a": 1, "inner": {"b": 2, "c": {"d": 3}}, "changes": {"x": 1}}
+    above: Table = {"inner": {"b": 5, "c": {"e": 6}}, "changes": 7}
+    assert merge_tables(below, above) == {"a": 1, "inner": {"b": 5, "c": {"d": 3, "e": 6}}, "changes": 7}
+    assert below == {"a": 1, "inner": {"b": 2, "c": {"d": 3}}, "changes": {"x": 1}}

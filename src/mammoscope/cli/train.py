@@ -6,20 +6,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mammoscope.cli.console import JsonOption, print_summary, progress_bar
+from mammoscope.errors import UserInputError
 
 if TYPE_CHECKING:
     import polars as pl
 
     from mammoscope.imaging.store import PreparedStore
-    from mammoscope.learning.recipe import Recipe
     from mammoscope.learning.run import Run
+    from mammoscope.learning.settings import Recipe
 
 
 def train(
     recipe: Annotated[str, typer.Argument(help="A recipe that ships (tiny, small, baseline) or a TOML file.")],
-    cohort: Annotated[Path, typer.Option(help="The cohort folder, split.")],
-    store: Annotated[Path, typer.Option(help="The prepared store of the cohort.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The run folder to write, or to go on with.")],
+    cohort: Annotated[Path | None, typer.Option(help="The cohort folder, split.")] = None,
+    store: Annotated[Path | None, typer.Option(help="The prepared store of the cohort.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The run folder to write, or to go on with.")
+    ] = None,
     fold: Annotated[int | None, typer.Option(min=0, help="Train only this fold; all without it.")] = None,
     weights: Annotated[
         Path | None, typer.Option(help="Weights of the backbone to start from, a safetensors file.")
@@ -27,6 +30,9 @@ def train(
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="Another value for a key of the recipe: optimizer.rate=0.001")
     ] = None,
+    print_recipe: Annotated[
+        bool, typer.Option("--print-recipe", help="Print the whole recipe, every key, and train nothing.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train the network of a recipe, fold by fold, and score the held-out images.
@@ -34,6 +40,7 @@ def train(
     Example: mammoscope train small --cohort cohort --store store -o run --fold 0
     """
     from mammoscope.cohort.manifest import manifest_hash, read_manifest
+    from mammoscope.config import to_toml
     from mammoscope.imaging.store import open_store
     from mammoscope.learning.network import adopt_metadata, build_network
     from mammoscope.learning.recipe import read_recipe
@@ -41,6 +48,11 @@ def train(
     from mammoscope.learning.training import check_store, list_folds
 
     wanted = adopt_metadata(read_recipe(recipe, assignments or []), weights)
+    if print_recipe:
+        typer.echo(to_toml(wanted), nl=False)
+        return
+    if cohort is None or store is None or output is None:
+        raise UserInputError("train: expected --cohort, --store and --output; give all three, or --print-recipe")
     build_network(wanted)  # refuses what cannot be built, before the run folder is made
     manifest, prepared = read_manifest(cohort), open_store(store)
     check_store(prepared, wanted)

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from mammoscope.errors import RunError
 from mammoscope.imaging.prepare import PrepareSettings
 from mammoscope.learning.network import CancerNetwork, build_network
-from mammoscope.learning.recipe import Recipe
 from mammoscope.learning.run import Run, open_run
+from mammoscope.learning.settings import Recipe
 
 
 @dataclass(frozen=True, slots=True)

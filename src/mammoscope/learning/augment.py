@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 
-from mammoscope.learning.recipe import AugmentSettings
+from mammoscope.learning.settings import AugmentSettings
 
 
 def augment(

@@ -11,7 +11,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from mammoscope.cohort.balance import draw_epoch
 from mammoscope.imaging.store import PreparedStore
-from mammoscope.learning.recipe import Recipe
+from mammoscope.learning.settings import Recipe
 
 
 class Batch(NamedTuple):

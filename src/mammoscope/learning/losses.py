@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional
 
-from mammoscope.learning.recipe import LossSettings
+from mammoscope.learning.settings import LossSettings
 
 
 def cancer_loss(logits: torch.Tensor, targets: torch.Tensor, settings: LossSettings) -> torch.Tensor:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from mammoscope.errors import ConfigError, WeightsError
-from mammoscope.learning.recipe import BackboneSettings, HeadSettings, Recipe
+from mammoscope.learning.settings import BackboneSettings, HeadSettings, Recipe
 
 FROM_HUB, RANDOM = "hub", "none"
 _GEM_POWER, _GEM_FLOOR = 3.0, 1e-4  # Radenović et al. 2018 (arXiv:1711.02512); the floor keeps half precision finite

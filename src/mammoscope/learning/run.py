@@ -23,7 +23,7 @@ from mammoscope.evaluation.run_folder import ENVIRONMENT_VERSION, read_environme
 from mammoscope.evaluation.scores import read_scores, write_scores
 from mammoscope.files import write_json, write_text
 from mammoscope.imaging.prepare import PrepareSettings
-from mammoscope.learning.recipe import Recipe
+from mammoscope.learning.settings import Recipe
 
 _PACKAGES = ("mammoscope", "torch", "timm", "lightning", "numpy", "polars", "pydicom", "pillow", "imagecodecs")
 

@@ -2,7 +2,7 @@
 
 import math
 
-from mammoscope.learning.recipe import ScheduleSettings
+from mammoscope.learning.settings import ScheduleSettings
 
 # the divisors that one-cycle starts and ends with, as in Smith & Topin 2019 (arXiv:1708.07120) and torch's OneCycleLR
 START_DIVISOR = 25.0

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mammoscope.learning.batches import to_network_input
 from mammoscope.learning.network import CancerNetwork
-from mammoscope.learning.recipe import Recipe
+from mammoscope.learning.settings import Recipe
 
 
 def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:

@@ -12,8 +12,8 @@ from mammoscope.learning.augment import augment
 from mammoscope.learning.batches import Batch, to_network_input
 from mammoscope.learning.losses import cancer_loss
 from mammoscope.learning.network import CancerNetwork
-from mammoscope.learning.recipe import OptimizerSettings, Recipe
 from mammoscope.learning.schedule import rate_factor
+from mammoscope.learning.settings import OptimizerSettings, Recipe
 
 
 class TrainingTask(lightning.LightningModule):

@@ -26,9 +26,9 @@ from mammoscope.files import replacing
 from mammoscope.imaging.store import PreparedStore
 from mammoscope.learning.batches import Batch, EpochSampler, StorePictures, held_out_batches, training_batches
 from mammoscope.learning.network import CancerNetwork, build_network, load_backbone
-from mammoscope.learning.recipe import Recipe
 from mammoscope.learning.run import Run, forget_resume_point
 from mammoscope.learning.scoring import autocast_type, choose_device, score_batches
+from mammoscope.learning.settings import Recipe
 from mammoscope.learning.task import TrainingTask
 
 _HELD_OUT_BATCH = 32

@@ -10,9 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mammoscope.cohort.manifest import manifest_path, read_manifest, write_manifest
+from mammoscope.config import build_settings, parse_toml
 from mammoscope.evaluation.scores import read_scores
 from mammoscope.imaging.store import open_store
 from mammoscope.learning import training
+from mammoscope.learning.recipe import read_recipe
+from mammoscope.learning.settings import Recipe
 
 CliRun = Callable[..., tuple[int, str, str]]
 Train = Callable[..., tuple[int, str, str]]
@@ -180,3 +183,18 @@ def test_a_training_that_diverges_ends_with_2(train: Train) -> None:
     code, _, err = train("--fold", 0, "--set", "optimizer.rate=1e30", "--set", "optimizer.clip_norm=0")
     assert code == 2
     assert "optimizer.rate: found 1e+30" in err
+
+
+def test_the_printed_recipe_is_the_resolved_one_and_nothing_is_trained(run_cli: CliRun, tmp_path: Path) -> None:
+    code, out, _ = run_cli("train", "tiny", "--set", "epochs=3", "--print-recipe")
+    assert code == 0
+    assert build_settings(Recipe, parse_toml(out, where="printed"), where="printed") == read_recipe(
+        "tiny", ["epochs=3"]
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_training_without_its_data_ends_with_2(run_cli: CliRun) -> None:
+    code, _, err = run_cli("train", "tiny")
+    assert code == 2
+    assert "expected --cohort, --store and --output" in err

@@ -9,8 +9,8 @@ from mammoscope.errors import RunError
 from mammoscope.inference.bundle import open_bundle
 from mammoscope.inference.engine import score_pictures
 from mammoscope.learning.network import build_network
-from mammoscope.learning.recipe import Recipe
 from mammoscope.learning.run import Run
+from mammoscope.learning.settings import Recipe
 from mammoscope.learning.training import write_weights
 
 RecipeOf = Callable[..., Recipe]

@@ -16,7 +16,7 @@ from mammoscope.learning.batches import (
     to_network_input,
     training_batches,
 )
-from mammoscope.learning.recipe import Recipe
+from mammoscope.learning.settings import Recipe
 
 RecipeOf = Callable[..., Recipe]
 

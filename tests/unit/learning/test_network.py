@@ -10,7 +10,8 @@ from torch import nn
 
 from mammoscope.errors import ConfigError, WeightsError
 from mammoscope.learning.network import adopt_metadata, adopt_weights_metadata, build_network, load_backbone
-from mammoscope.learning.recipe import Recipe, read_recipe
+from mammoscope.learning.recipe import read_recipe
+from mammoscope.learning.settings import Recipe
 
 RecipeOf = Callable[..., Recipe]
 

@@ -7,7 +7,8 @@ import pytest
 
 from mammoscope.config import build_settings, parse_toml, to_toml
 from mammoscope.errors import ConfigError
-from mammoscope.learning.recipe import Recipe, read_recipe, shipped_recipes
+from mammoscope.learning.recipe import read_recipe, shipped_recipes
+from mammoscope.learning.settings import Recipe
 
 RecipeOf = Callable[..., Recipe]
 CliRun = Callable[..., tuple[int, str, str]]
@@ -198,3 +199,37 @@ def test_the_documented_table_of_keys_is_complete_and_gives_the_defaults() -> No
         if defaults[key].__class__ in {int, float, bool, str} and said.strip() != str(defaults[key])
     }
     assert wrong == {}
+
+
+def write_recipe(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_recipe_extends_one_that_ships(tmp_path: Path) -> None:
+    mine = write_recipe(tmp_path / "mine.toml", 'extends = "small"\nepochs = 3\n[augment]\ngamma = 0.0\n')
+    small, recipe = read_recipe("small", []), read_recipe(mine, [])
+    assert (recipe.epochs, recipe.augment.gamma) == (3, 0.0)
+    rest = recipe.model_copy(update={"epochs": small.epochs, "augment": small.augment})
+    assert rest == small
+    assert recipe.augment == small.augment.model_copy(update={"gamma": 0.0})
+
+
+def test_a_recipe_extends_a_file_beside_it_and_set_comes_last(tmp_path: Path) -> None:
+    write_recipe(tmp_path / "below.toml", 'extends = "small"\nepochs = 3\nseed = 7\n')
+    mine = write_recipe(tmp_path / "mine.toml", 'extends = "below.toml"\nepochs = 4\n')
+    recipe = read_recipe(mine, ["seed=9"])
+    assert (recipe.epochs, recipe.seed, recipe.backbone.name) == (4, 9, "resnet10t")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('extends = "mine.toml"', r"extends: found a circle, .*mine\.toml -> .*mine\.toml"),
+        ("extends = 3", r"mine\.toml: extends: found 3, expected the name or the path of one recipe"),
+        ('extends = "none.toml"', r"none\.toml: no such file, and not one of the recipes that ship: baseline"),
+    ],
+)
+def test_what_cannot_be_extended_is_refused(text: str, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        read_recipe(write_recipe(tmp_path / "mine.toml", text), [])

@@ -10,8 +10,8 @@ from mammoscope.errors import ConfigError, RunError
 from mammoscope.evaluation.run_folder import read_environment
 from mammoscope.evaluation.scores import read_scores, write_scores
 from mammoscope.imaging.prepare import PrepareSettings
-from mammoscope.learning.recipe import Recipe
 from mammoscope.learning.run import Run, collect_scores, forget_resume_point, open_run, start_run
+from mammoscope.learning.settings import Recipe
 
 RecipeOf = Callable[..., Recipe]
 StartRun = Callable[[Recipe], Run]

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from mammoscope.learning.network import build_network
-from mammoscope.learning.recipe import Recipe
 from mammoscope.learning.scoring import autocast_type, choose_device, score_batches
+from mammoscope.learning.settings import Recipe
 
 RecipeOf = Callable[..., Recipe]
 CPU, GPU = torch.device("cpu"), torch.device("cuda")

@@ -17,8 +17,8 @@ from mammoscope.imaging.store import PreparedStore
 from mammoscope.learning import training
 from mammoscope.learning.batches import Batch, EpochSampler, to_network_input
 from mammoscope.learning.network import CancerNetwork, build_network
-from mammoscope.learning.recipe import Recipe
 from mammoscope.learning.run import Run
+from mammoscope.learning.settings import Recipe
 from mammoscope.learning.task import TrainingTask
 from mammoscope.learning.training import (
     check_store,

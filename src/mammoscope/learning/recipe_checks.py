@@ -1,0 +1,75 @@
+"""What no single key of a recipe can say: keys that contradict each other."""
+
+from mammoscope.cohort.balance import USED_KEYS
+from mammoscope.cohort.matching import DEFAULT_AGE_WITHIN_YEARS
+from mammoscope.errors import ConfigError
+from mammoscope.learning.settings import Recipe
+
+
+def check_recipe(recipe: Recipe, name_or_path: str) -> None:
+    """Refuse keys that contradict each other.
+
+    Raises:
+        ConfigError: with the dotted path of the key.
+    """
+    micro = recipe.batch.micro or recipe.batch.size
+    if micro > recipe.batch.size or recipe.batch.size % micro:
+        raise ConfigError(
+            f"recipe {name_or_path}: batch.micro: found {micro}, "
+            f"expected a divisor of batch.size, which is {recipe.batch.size}"
+        )
+    if micro == 1 and recipe.head.batch_norm:
+        raise ConfigError(
+            f"recipe {name_or_path}: head.batch_norm: found true with one picture at a time, which has no spread; "
+            "expected batch.micro (or batch.size) of 2 or more"
+        )
+    _check_balance(recipe, name_or_path)
+    sizes = recipe.picture
+    for name in ("train", "held_out"):
+        if (getattr(sizes, f"{name}_rows") is None) != (getattr(sizes, f"{name}_columns") is None):
+            raise ConfigError(f"recipe {name_or_path}: picture.{name}_rows and _columns: expected both or neither")
+
+
+def _check_balance(recipe: Recipe, name_or_path: str) -> None:
+    used = USED_KEYS[recipe.sampling]
+    for key, value in recipe.balance.model_dump(exclude_defaults=True).items():
+        if key not in used:
+            users = " or ".join(repr(strategy) for strategy, keys in USED_KEYS.items() if key in keys)
+            raise ConfigError(
+                f"recipe {name_or_path}: balance.{key}: found {value!r}, which sampling = {recipe.sampling!r} does not "
+                f"use; expected it with sampling = {users} only"
+            )
+    if "match" in used:
+        _check_match(recipe, name_or_path)
+    if "least_cases" in used and recipe.balance.least_cases >= recipe.batch.size:
+        raise ConfigError(
+            f"recipe {name_or_path}: balance.least_cases: found {recipe.balance.least_cases}, expected less than "
+            f"batch.size, which is {recipe.batch.size}, so that a batch has a control"
+        )
+    if "repeat_strength" in used:
+        _check_strength(recipe, name_or_path)
+
+
+def _check_match(recipe: Recipe, name_or_path: str) -> None:
+    balance = recipe.balance
+    if balance.controls_per_case != int(balance.controls_per_case):
+        raise ConfigError(
+            f"recipe {name_or_path}: balance.controls_per_case: found {balance.controls_per_case:g}, expected a whole "
+            f"number with sampling = {recipe.sampling!r}, which counts breasts"
+        )
+    if "age_years" not in balance.match and balance.age_within_years != DEFAULT_AGE_WITHIN_YEARS:
+        raise ConfigError(
+            f"recipe {name_or_path}: balance.age_within_years: found {balance.age_within_years:g}, which is not used "
+            "without 'age_years' in balance.match; add it there, or leave this key out"
+        )
+
+
+def _check_strength(recipe: Recipe, name_or_path: str) -> None:
+    """A zoom or contrast of 1 would turn pictures to nothing, a shear beyond 45 degrees to stripes."""
+    strength = recipe.balance.repeat_strength
+    for key, most in (("zoom", 1.0), ("contrast", 1.0), ("shear_degrees", 45.0)):
+        if getattr(recipe.augment, key) * strength >= most:
+            raise ConfigError(
+                f"recipe {name_or_path}: balance.repeat_strength: found {strength:g}, which times augment.{key} is "
+                f"{getattr(recipe.augment, key) * strength:g}; expected less than {most:g}; lower one of them"
+            )
