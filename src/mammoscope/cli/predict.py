@@ -30,7 +30,7 @@ def predict(
     workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Score every mammogram of a folder, and every breast by the mean over its views.
+    """Score every mammogram of a folder, and every breast from its views.
 
     Example: mammoscope predict run test_images --table test.csv -o submission
     """
@@ -100,8 +100,8 @@ def _write(output: Path, prediction: "Prediction", submission: "pl.DataFrame", f
 
 def _share_of_cases(run: "Run") -> float:
     """The share of cases among the held-out breasts of a run: what is known of a breast without an image."""
-    from mammoscope.evaluation.scores import aggregate_to_breasts
+    from mammoscope.evaluation.scores import list_breasts
     from mammoscope.learning.run import read_fold_scores
 
-    cancer = aggregate_to_breasts(read_fold_scores(run))["cancer"]
+    cancer = list_breasts(read_fold_scores(run))["cancer"]
     return float(cancer.sum()) / len(cancer)

@@ -69,7 +69,7 @@ def train(
     }
     run = start_run(output, wanted, prepared.settings, made_from=made_from)
     _train_folds(run, manifest, prepared, n_batches_by_fold)
-    n_scored = collect_scores(run).height
+    n_scored = collect_scores(run)["image_id"].count()
     facts = {"recipe": recipe, "images_scored": n_scored, **_summarise(run, manifest, prepared)}
     print_summary("trained", facts, as_json=as_json)
 

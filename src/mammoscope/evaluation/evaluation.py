@@ -16,7 +16,7 @@ from mammoscope.evaluation.bootstrap import (
     percentile_interval,
 )
 from mammoscope.evaluation.discrimination import Ranking, rank, why_undefined
-from mammoscope.evaluation.scores import aggregate_to_breasts, check_scores
+from mammoscope.evaluation.scores import check_scores, list_breasts
 from mammoscope.evaluation.threshold import OperatingPoint, maximal_f1
 
 EVALUATION_VERSION = 1
@@ -144,7 +144,7 @@ def split_into_samples(scores: pl.DataFrame) -> tuple[Sample, ...]:
     images = scores.filter(pl.col("level") == "image")
     if images.is_empty():
         raise TableError("scores: found no row of level image, expected one for each image")
-    table_by_level = {"breast": aggregate_to_breasts(images), "image": images}
+    table_by_level = {"breast": list_breasts(scores), "image": images}
     samples = [_sample(level, None, None, table) for level, table in table_by_level.items()]
     for column in GROUPINGS:
         for level, table in table_by_level.items():

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mammoscope.evaluation.scores import aggregate_to_breasts
+from mammoscope.evaluation.scores import list_breasts
 from mammoscope.files import sha256_of_bytes
 from mammoscope.pages.page import encode_jpeg
 
@@ -68,7 +68,7 @@ def choose_calls(scores: pl.DataFrame, *, n_each: int = 4) -> tuple[Call, ...]:
     """
     images = scores.filter(pl.col("level") == "image")
     highest = images.sort("score", "image_id", descending=[True, False]).group_by("exam_id", "laterality").first()
-    breasts = aggregate_to_breasts(images).select("exam_id", "laterality", "cancer", breast_score="score")
+    breasts = list_breasts(scores).select("exam_id", "laterality", "cancer", breast_score="score")
     ranked = breasts.join(highest.drop("cancer"), on=["exam_id", "laterality"]).sort(
         "breast_score", "image_id", descending=[True, False]
     )

@@ -104,14 +104,41 @@ def aggregate_to_breasts(image_scores: pl.DataFrame) -> pl.DataFrame:
     return _at_level(breasts, "breast")
 
 
-def aggregate_to_exams(image_scores: pl.DataFrame) -> pl.DataFrame:
+def list_breasts(scores: pl.DataFrame) -> pl.DataFrame:
+    """The scores of breasts in a table: its rows of that level, where it has some, else the means over their images.
+
+    Raises:
+        TableError: as `aggregate_to_breasts`, or the breasts are not those of the images.
+    """
+    images, breasts = (scores.filter(pl.col("level") == level) for level in ("image", "breast"))
+    if breasts.is_empty():
+        return aggregate_to_breasts(images)
+    check_scores(scores)
+    ordered = _with_all_columns(breasts).sort(*_BREAST)
+    if not images.is_empty():
+        _refuse_other_breasts(ordered, aggregate_to_breasts(images))
+    return ordered
+
+
+def _refuse_other_breasts(breasts: pl.DataFrame, of_images: pl.DataFrame) -> None:
+    key = [*_BREAST, "cancer"]
+    without_image = breasts.join(of_images, on=key, how="anti", nulls_equal=True).height
+    without_row = of_images.join(breasts, on=key, how="anti", nulls_equal=True).height
+    if without_image or without_row:
+        raise TableError(
+            f"scores: the rows of level breast and of level image do not agree: {without_image} breasts have no image "
+            f"of their outcome, {without_row} have images and no row; take one of the levels out of the table"
+        )
+
+
+def aggregate_to_exams(scores: pl.DataFrame) -> pl.DataFrame:
     """The score of each exam: the higher one of its breasts. A case when a breast is; undetermined when it might be.
 
     Raises:
-        TableError: the table breaks the schema, a row is not of an image, or a breast has two outcomes.
+        TableError: as `list_breasts`.
     """
     exams = (
-        aggregate_to_breasts(image_scores)
+        list_breasts(scores)
         .group_by("exam_id", maintain_order=True)
         .agg(
             pl.col("schema_version", "patient_id").first(),

@@ -7,16 +7,17 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from mammoscope.errors import UserInputError
-from mammoscope.evaluation.scores import SCORES_VERSION, aggregate_to_breasts, aggregate_to_exams
+from mammoscope.evaluation.scores import SCORES_VERSION, aggregate_to_exams
 from mammoscope.exam import Mammogram, group_into_exams
 from mammoscope.imaging.batch import Rejection
 from mammoscope.imaging.verdict import Verdict, refusal
 from mammoscope.inference.bundle import Bundle
 from mammoscope.inference.engine import score_pictures
 from mammoscope.inference.reading import PreparedFile, ScoringTask, prepare_numbered
+from mammoscope.learning.scoring import combine_to_breasts
+from mammoscope.learning.views import PictureLogits, concatenate
 
 _BATCH = 16
 _NO_PIXELS = np.empty((0, 0), dtype=np.uint8)
@@ -27,7 +28,7 @@ TaskRunner = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Scores of images, of breasts (the mean over their images) and of exams (the higher breast's), and the refused."""
+    """Scores of images, of breasts (as the run combines views) and of exams (the higher breast's), and the refused."""
 
     image_scores: pl.DataFrame
     breast_scores: pl.DataFrame
@@ -44,20 +45,23 @@ def predict(
         UserInputError: not one file can be scored.
     """
     files: list[PreparedFile] = []
-    scores: list[NDArray[np.float64]] = []
+    logits: list[list[PictureLogits]] = []
     rejections: list[Rejection] = []
     for batch in _batches(_prepared(tasks, run_tasks, advance, rejections)):
-        scores.append(score_pictures(bundle, [prepared.pixels for prepared in batch]))
+        logits.append(score_pictures(bundle, [prepared.pixels for prepared in batch]))
         files += [replace(prepared, pixels=_NO_PIXELS) for prepared in batch]  # what was scored is not kept
     mixed = _find_contradictions(files)
     rejections += [_reject_mixed(prepared) for prepared in files if prepared.mammogram.exam_id in mixed]
     if all(prepared.mammogram.exam_id in mixed for prepared in files):
         first = f"; the first: {rejections[0].sentence}" if rejections else ""
         raise UserInputError(f"none of {len(tasks)} files can be scored{first}")
-    every_image = _image_scores([prepared.mammogram for prepared in files], np.concatenate(scores))
-    image_scores = every_image.filter(~pl.col("exam_id").is_in(mixed))
-    ordered = tuple(sorted(rejections, key=lambda rejection: rejection.path))
-    return Prediction(image_scores, aggregate_to_breasts(image_scores), aggregate_to_exams(image_scores), ordered)
+    kept = _order_of_rows(files, mixed)
+    by_network = [concatenate(parts).take(kept) for parts in zip(*logits, strict=True)]
+    image_scores = _image_scores([files[place].mammogram for place in kept], by_network)
+    breast_scores = combine_to_breasts(image_scores, by_network, bundle.recipe.views.combine)
+    exam_scores = aggregate_to_exams(breast_scores)
+    refused = tuple(sorted(rejections, key=lambda rejection: rejection.path))
+    return Prediction(image_scores, breast_scores, exam_scores, refused)
 
 
 def _prepared(
@@ -130,7 +134,18 @@ def _batches(prepared: Iterator[PreparedFile]) -> Iterator[list[PreparedFile]]:
         yield batch
 
 
-def _image_scores(mammograms: Sequence[Mammogram], scores: NDArray[np.float64]) -> pl.DataFrame:
+def _order_of_rows(files: Sequence[PreparedFile], left_out: set[str]) -> list[int]:
+    """The places of the files that are scored, by patient, exam, side and image."""
+    places = [place for place, prepared in enumerate(files) if prepared.mammogram.exam_id not in left_out]
+    return sorted(places, key=lambda place: _sort_key(files[place].mammogram))
+
+
+def _sort_key(mammogram: Mammogram) -> tuple[str, str, str, str]:
+    return mammogram.patient_id, mammogram.exam_id, mammogram.laterality.value, mammogram.image_id
+
+
+def _image_scores(mammograms: Sequence[Mammogram], by_network: Sequence[PictureLogits]) -> pl.DataFrame:
+    """The score of each image: the mean probability over the networks."""
     return pl.DataFrame(
         {
             "schema_version": [SCORES_VERSION] * len(mammograms),
@@ -141,9 +156,9 @@ def _image_scores(mammograms: Sequence[Mammogram], scores: NDArray[np.float64]) 
             "view": [mammogram.view.value if mammogram.view else None for mammogram in mammograms],
             "image_id": [mammogram.image_id for mammogram in mammograms],
             "n_images": [1] * len(mammograms),
-            "score": scores,
+            "score": np.mean([logits.probabilities for logits in by_network], axis=0),
             "cancer": pl.Series([None] * len(mammograms), dtype=pl.Boolean),
             "fold": pl.Series([None] * len(mammograms), dtype=pl.Int64),
         },
         schema_overrides={"view": pl.String},
-    ).sort("patient_id", "exam_id", "laterality", "image_id")
+    )

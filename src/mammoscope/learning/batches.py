@@ -9,26 +9,28 @@ import torch
 from torch.nn import functional
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
-from mammoscope.cohort.balance import draw_epoch
 from mammoscope.imaging.store import PreparedStore
+from mammoscope.learning.examples import draw_examples
 from mammoscope.learning.settings import Recipe
 
 
 class Batch(NamedTuple):
-    """Pictures as stored, (batch, row, column) of 8 or 16 bits; targets 0 or 1, (batch,).
+    """Pictures as stored, (picture, row, column) of 8 or 16 bits, and whose they are.
 
+    `examples` has the number of the example of each picture, 0 and up, (picture,); `targets` are 0 or 1, (example,).
     `strengths` say how many times as much as the recipe says each picture is changed; empty is once.
     """
 
     pictures: torch.Tensor
+    examples: torch.Tensor
     targets: torch.Tensor
     strengths: tuple[float, ...] = ()
 
 
 class Draw(NamedTuple):
-    """A picture that is drawn: its position among the rows, and how many times as much it is changed."""
+    """An example that is drawn: where its pictures stand among the rows, and how much they are changed."""
 
-    position: int
+    positions: tuple[int, ...]
     strength: float = 1.0
 
 
@@ -47,13 +49,18 @@ class StorePictures(Dataset[Batch]):
         return self.__getitems__([draw])
 
     def __getitems__(self, draws: Sequence[Draw]) -> Batch:
-        pictures = np.stack([self.store.read(self.image_ids[draw.position]) for draw in draws])
-        targets = self.targets[[draw.position for draw in draws]]
-        return Batch(torch.from_numpy(pictures), targets, tuple(draw.strength for draw in draws))
+        pictures = [self.store.read(self.image_ids[position]) for draw in draws for position in draw.positions]
+        n_views = torch.tensor([len(draw.positions) for draw in draws])  # (example,)
+        return Batch(
+            torch.from_numpy(np.stack(pictures)),
+            torch.repeat_interleave(n_views),
+            self.targets[[draw.positions[0] for draw in draws]],
+            tuple(draw.strength for draw in draws for _ in draw.positions),
+        )
 
 
 class EpochSampler(Sampler[Draw]):
-    """Whole batches of the rows to train on, drawn anew for each epoch from (seed, fold, epoch) as the recipe says."""
+    """Whole batches of examples to train on, drawn anew for each epoch from (seed, fold, epoch) as the recipe says."""
 
     def __init__(self, rows: pl.DataFrame, recipe: Recipe, *, fold: int) -> None:
         self.rows, self.recipe, self.fold, self.epoch = rows, recipe, fold, 0
@@ -64,29 +71,42 @@ class EpochSampler(Sampler[Draw]):
         self.epoch = epoch
 
     def draw(self, epoch: int) -> pl.DataFrame:
-        """The rows of an epoch in their order, with `position` and `strength`."""
+        """The examples of an epoch in their order, with `positions` and `strength`."""
         return self._draw(epoch)[: self.n_drawn]
+
+    def draw_images(self, epoch: int) -> pl.DataFrame:
+        """The rows of the images of an epoch, as often as they come."""
+        return self.rows[self.draw(epoch)["positions"].explode()]
 
     def __len__(self) -> int:
         return self.n_drawn
 
     def __iter__(self) -> Iterator[Draw]:
-        return map(Draw._make, self.draw(self.epoch).select("position", "strength").iter_rows())
+        for positions, strength in self.draw(self.epoch).select("positions", "strength").iter_rows():
+            yield Draw(tuple(positions), strength)
 
     def _draw(self, epoch: int) -> pl.DataFrame:
-        recipe, rng = self.recipe, np.random.default_rng((self.recipe.seed, self.fold, epoch))
-        return draw_epoch(self.rows, recipe.sampling, recipe.balance, batch_size=recipe.batch.size, rng=rng)
+        rng = np.random.default_rng((self.recipe.seed, self.fold, epoch))
+        return _cut_views(draw_examples(self.rows, self.recipe, rng=rng), self.recipe.views.most, rng)
+
+
+def _cut_views(examples: pl.DataFrame, most: int, rng: np.random.Generator) -> pl.DataFrame:
+    """The examples with `most` of their images at the most, chosen by chance."""
+    if (examples["positions"].list.len() <= most).all():
+        return examples
+    chosen = [sorted(rng.permutation(each)[:most].tolist()) for each in examples["positions"]]
+    return examples.with_columns(pl.Series("positions", chosen, dtype=pl.List(pl.Int64)))
 
 
 def training_batches(pictures: StorePictures, sampler: EpochSampler) -> DataLoader[Batch]:
-    """Batches of `micro` pictures; those that fill no whole batch of `size` are not in the epoch."""
+    """Batches of `micro` examples; those that fill no whole batch of `size` are not in the epoch."""
     settings = sampler.recipe.batch
     return _loader(pictures, sampler, settings.micro or settings.size)
 
 
 def held_out_batches(pictures: StorePictures, *, size: int) -> DataLoader[Batch]:
     """All pictures in their own order."""
-    draws = [Draw(position) for position in range(len(pictures))]
+    draws = [Draw((position,)) for position in range(len(pictures))]
     return _loader(pictures, draws, size)
 
 

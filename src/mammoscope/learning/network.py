@@ -1,4 +1,4 @@
-"""A timm backbone, a pooling and a head: one logit for each picture."""
+"""A timm backbone, a pooling and a head: a logit for each picture, and its weight among the views of a breast."""
 
 import copy
 import difflib
@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import timm
 import torch
@@ -17,6 +17,7 @@ from mammoscope.errors import ConfigError, WeightsError
 from mammoscope.learning.settings import BackboneSettings, HeadSettings, Recipe
 
 FROM_HUB, RANDOM = "hub", "none"
+_ATTENTION_WIDTH = 128  # as in the experiments of arXiv:1802.04712
 _GEM_POWER, _GEM_FLOOR = 3.0, 1e-4  # Radenović et al. 2018 (arXiv:1711.02512); the floor keeps half precision finite
 
 
@@ -41,8 +42,15 @@ class Pooling(nn.Module):
         return torch.cat(parts, dim=1)  # (batch, channel) or (batch, 2 * channel)
 
 
+class NetworkOutput(NamedTuple):
+    """What is said of pictures: the logit of cancer and the log weight among the views of a breast, both (picture,)."""
+
+    cancer: torch.Tensor
+    view: torch.Tensor
+
+
 class CancerNetwork(nn.Module):
-    """Pictures (batch, 1, row, column) in [0, 1] to logits (batch,)."""
+    """Pictures (picture, 1, row, column) in [0, 1] to what is said of each."""
 
     backbone: Any  # timm's networks share methods, not a type
 
@@ -55,13 +63,33 @@ class CancerNetwork(nn.Module):
         self.pooling = Pooling(recipe.head.pooling)
         width: int = self.backbone.num_features * (2 if recipe.head.pooling == "catavgmax" else 1)
         self.head = _build_head(width, recipe.head)
+        self.view_attention = ViewAttention(width) if recipe.views.combine == "attention" else None
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        """The logits of pictures."""
+    def forward(self, pictures: torch.Tensor) -> NetworkOutput:
+        """The logits of pictures, and their weights where views are combined by attention, else zeros."""
         normalised = (pictures - self.mean) / self.spread
-        features = self.backbone.forward_features(normalised)  # (batch, channel, row, column)
-        logits: torch.Tensor = self.head(self.pooling(features)).squeeze(1)  # (batch,)
-        return logits
+        features = self.pooling(self.backbone.forward_features(normalised))  # (picture, channel)
+        cancer: torch.Tensor = self.head(features).squeeze(1)  # (picture,)
+        view = torch.zeros_like(cancer) if self.view_attention is None else self.view_attention(features)
+        return NetworkOutput(cancer, view)
+
+
+class ViewAttention(nn.Module):
+    """Features (picture, channel) to the log weights of the pictures among the views of their breast, (picture,).
+
+    The gated attention of Ilse, Tomczak & Welling 2018, arXiv:1802.04712, equation 9.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.signal, self.gate = nn.Linear(width, _ATTENTION_WIDTH), nn.Linear(width, _ATTENTION_WIDTH)
+        self.weight = nn.Linear(_ATTENTION_WIDTH, 1)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """The log weights of pictures."""
+        gated = torch.tanh(self.signal(features)) * torch.sigmoid(self.gate(features))  # (picture, hidden)
+        weights: torch.Tensor = self.weight(gated).squeeze(1)  # (picture,)
+        return weights
 
 
 def build_network(recipe: Recipe) -> CancerNetwork:

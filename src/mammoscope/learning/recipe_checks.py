@@ -23,6 +23,11 @@ def check_recipe(recipe: Recipe, name_or_path: str) -> None:
             f"recipe {name_or_path}: head.batch_norm: found true with one picture at a time, which has no spread; "
             "expected batch.micro (or batch.size) of 2 or more"
         )
+    if recipe.level == "image" and recipe.views.combine == "attention":
+        raise ConfigError(
+            f"recipe {name_or_path}: views.combine: found 'attention' with level = 'image', where no view is weighed; "
+            "expected it with level = 'breast'"
+        )
     _check_balance(recipe, name_or_path)
     sizes = recipe.picture
     for name in ("train", "held_out"):

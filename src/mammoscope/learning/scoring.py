@@ -1,14 +1,16 @@
 """A network's scores of pictures: the one way, in training and in prediction."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+import polars as pl
 import torch
-from numpy.typing import NDArray
 
+from mammoscope.evaluation.scores import SCORES_VERSION, aggregate_to_breasts
 from mammoscope.learning.batches import to_network_input
-from mammoscope.learning.network import CancerNetwork
+from mammoscope.learning.network import CancerNetwork, NetworkOutput
 from mammoscope.learning.settings import Recipe
+from mammoscope.learning.views import Combination, PictureLogits, combine_to_probabilities
 
 
 def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
@@ -35,16 +37,57 @@ def choose_device(name: str = "auto") -> torch.device:
 @torch.inference_mode()
 def score_batches(
     network: CancerNetwork, batches: Iterable[torch.Tensor], *, recipe: Recipe, device: torch.device
-) -> NDArray[np.float64]:
-    """The probability of cancer of each stored picture, in [0, 1]; batches are (batch, row, column)."""
+) -> PictureLogits:
+    """What a network says of stored pictures; batches are (picture, row, column)."""
     network.eval()
     dtype = autocast_type(recipe.precision, device)
-    scores = []
+    outputs = []
     for pictures in batches:
         grey = to_network_input(
             pictures.to(device), rows=recipe.picture.held_out_rows, columns=recipe.picture.held_out_columns
         )
         with torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None):
-            logits = network(grey)
-        scores.append(torch.sigmoid(logits.double()).cpu().numpy())
-    return np.concatenate(scores) if scores else np.empty(0)
+            outputs.append(network(grey))
+    return gather_outputs(outputs)
+
+
+def gather_outputs(outputs: Sequence[NetworkOutput]) -> PictureLogits:
+    """What was said of the pictures of several batches, one after another."""
+    if not outputs:
+        return PictureLogits(np.empty(0), np.empty(0))
+    cancer, view = (torch.cat(parts).double().cpu().numpy() for parts in zip(*outputs, strict=True))
+    return PictureLogits(cancer, view)
+
+
+def tabulate_scores(rows: pl.DataFrame, logits: PictureLogits, combination: Combination) -> pl.DataFrame:
+    """The score table of manifest rows: a row for each image, then one for each breast by its own way of combining."""
+    images = rows.select(
+        pl.lit(SCORES_VERSION, pl.Int64).alias("schema_version"),
+        pl.lit("image").alias("level"),
+        *("patient_id", "exam_id", "laterality", "view", "image_id"),
+        pl.lit(1, pl.Int64).alias("n_images"),
+        pl.Series("score", logits.probabilities, dtype=pl.Float64),
+        *("cancer", "fold", "site", "machine"),
+    )
+    return pl.concat([images, combine_to_breasts(images, [logits], combination)])
+
+
+def combine_to_breasts(
+    images: pl.DataFrame, logits_by_network: Sequence[PictureLogits], combination: Combination
+) -> pl.DataFrame:
+    """The score of each breast of a table of image scores: the mean over the networks, each combining its own views.
+
+    Raises:
+        TableError: as `aggregate_to_breasts`.
+    """
+    breasts = aggregate_to_breasts(images)
+    key = ["exam_id", "laterality"]
+    numbered = breasts.select(*key).with_row_index("breast")
+    numbers = images.select(*key).join(numbered, on=key, how="left", maintain_order="left")["breast"]
+    scores = [
+        combine_to_probabilities(
+            logits, numbers.cast(pl.Int64).to_numpy(), n_breasts=breasts.height, combination=combination
+        )
+        for logits in logits_by_network
+    ]  # (network, breast)
+    return breasts.with_columns(pl.Series("score", np.mean(scores, axis=0), dtype=pl.Float64))

@@ -6,7 +6,9 @@ from pydantic import Field
 
 from mammoscope.cohort.balance import BalanceSettings, SamplingStrategy
 from mammoscope.config import Settings
+from mammoscope.learning.views import Combination
 
+Level = Literal["image", "breast"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -44,6 +46,13 @@ class BackboneSettings(Settings):
     weights: str = "hub"
     frozen: bool = False
     options: dict[str, str | int | float | bool] = Field(default_factory=dict)
+
+
+class ViewsSettings(Settings):
+    """How the views of a breast become its score; `most` of them are trained on at once, others in each epoch."""
+
+    combine: Combination = "mean"
+    most: Count = 8
 
 
 class HeadSettings(Settings):
@@ -91,17 +100,18 @@ class ScheduleSettings(Settings):
 
 
 class BatchSettings(Settings):
-    """`size` pictures make one step of the optimizer; `micro` of them are in memory at once (default: all)."""
+    """`size` examples make one step of the optimizer; `micro` of them are in memory at once (default: all)."""
 
     size: Count = 16
     micro: Count | None = None
 
 
 class Recipe(Settings):
-    """A whole recipe; `ema` is the decay of the averaged weights for each step (0: none)."""
+    """A whole recipe: `level` is what one example is; `ema` the decay of the averaged weights per step (0: none)."""
 
     seed: Annotated[int, Field(ge=0)] = 0
     epochs: Count = 10
+    level: Level = "image"
     sampling: SamplingStrategy = "all"
     balance: BalanceSettings = BalanceSettings()
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -109,6 +119,7 @@ class Recipe(Settings):
     store: StoreSettings = StoreSettings()
     picture: PictureSettings = PictureSettings()
     backbone: BackboneSettings
+    views: ViewsSettings = ViewsSettings()
     head: HeadSettings = HeadSettings()
     augment: AugmentSettings = AugmentSettings()
     loss: LossSettings = LossSettings()

@@ -4,16 +4,17 @@ import lightning.pytorch as lightning
 import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from numpy.typing import NDArray
 from torch.optim.lr_scheduler import LambdaLR
 
 from mammoscope.errors import ConfigError
 from mammoscope.learning.augment import augment
 from mammoscope.learning.batches import Batch, to_network_input
 from mammoscope.learning.losses import cancer_loss
-from mammoscope.learning.network import CancerNetwork
+from mammoscope.learning.network import CancerNetwork, NetworkOutput
 from mammoscope.learning.schedule import rate_factor
+from mammoscope.learning.scoring import gather_outputs
 from mammoscope.learning.settings import OptimizerSettings, Recipe
+from mammoscope.learning.views import PictureLogits, combine_views
 
 
 class TrainingTask(lightning.LightningModule):
@@ -24,7 +25,7 @@ class TrainingTask(lightning.LightningModule):
         self.network, self.recipe, self.fold, self.n_steps = network, recipe, fold, n_steps
         self.generator = torch.Generator()
         self._losses: list[torch.Tensor] = []
-        self._held_out_scores: list[torch.Tensor] = []
+        self._held_out: list[NetworkOutput] = []
 
     def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
         """The loss of a batch of stored pictures.
@@ -36,7 +37,8 @@ class TrainingTask(lightning.LightningModule):
             self._begin_chance()
         picture = self.recipe.picture
         grey = to_network_input(batch.pictures, rows=picture.train_rows, columns=picture.train_columns)
-        logits = self.network(augment(grey, self.recipe.augment, generator=self.generator, strengths=batch.strengths))
+        changed = augment(grey, self.recipe.augment, generator=self.generator, strengths=batch.strengths)
+        logits = self._combine(self.network(changed), batch)
         loss = cancer_loss(logits, batch.targets, self.recipe.loss)
         self._refuse_divergence(loss.detach(), "loss")
         self._losses.append(loss.detach())
@@ -50,9 +52,9 @@ class TrainingTask(lightning.LightningModule):
         """
         picture = self.recipe.picture
         grey = to_network_input(batch.pictures, rows=picture.held_out_rows, columns=picture.held_out_columns)
-        scores = torch.sigmoid(self.network(grey).double()).cpu()
-        self._refuse_divergence(scores, "scores")
-        self._held_out_scores.append(scores)
+        output = NetworkOutput(*(part.detach().cpu() for part in self.network(grey)))
+        self._refuse_divergence(torch.stack(output), "scores")
+        self._held_out.append(output)
 
     def take_training_loss(self) -> float:
         """The mean loss since the last call."""
@@ -60,11 +62,23 @@ class TrainingTask(lightning.LightningModule):
         self._losses.clear()
         return mean
 
-    def take_held_out_scores(self) -> NDArray[np.float64]:
-        """The scores of the held-out pictures, in their order, since the last call."""
-        scores = torch.cat(self._held_out_scores).numpy()
-        self._held_out_scores.clear()
-        return scores
+    def take_held_out(self) -> PictureLogits:
+        """What was said of the held-out pictures, in their order, since the last call."""
+        logits = gather_outputs(self._held_out)
+        self._held_out.clear()
+        return logits
+
+    def _combine(self, output: NetworkOutput, batch: Batch) -> torch.Tensor:
+        """The logits of the examples of a batch, (example,), in full precision."""
+        if self.recipe.level == "image":
+            return output.cancer.float()
+        return combine_views(
+            output.cancer.float(),
+            output.view.float(),
+            batch.examples,
+            n_breasts=len(batch.targets),
+            combination=self.recipe.views.combine,
+        )
 
     def _begin_chance(self) -> None:
         """Chance starts anew from (seed, fold, epoch), so that a resumed training is the undisturbed one.

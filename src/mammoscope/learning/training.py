@@ -10,24 +10,23 @@ from pathlib import Path
 from typing import cast
 
 import lightning.pytorch as lightning
-import numpy as np
 import polars as pl
 import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint, EMAWeightAveraging
-from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
 from mammoscope.cohort.balance import count_epoch, sample_rows
 from mammoscope.errors import ConfigError, StoreError, TableError, UndefinedMetricError
 from mammoscope.evaluation.discrimination import auc, average_precision
-from mammoscope.evaluation.scores import SCORES_VERSION, aggregate_to_breasts, read_scores, write_scores
+from mammoscope.evaluation.scores import list_breasts, read_scores, write_scores
 from mammoscope.files import replacing
 from mammoscope.imaging.store import PreparedStore
 from mammoscope.learning.batches import Batch, EpochSampler, StorePictures, held_out_batches, training_batches
+from mammoscope.learning.examples import list_examples
 from mammoscope.learning.network import CancerNetwork, build_network, load_backbone
 from mammoscope.learning.run import Run, forget_resume_point
-from mammoscope.learning.scoring import autocast_type, choose_device, score_batches
+from mammoscope.learning.scoring import autocast_type, choose_device, score_batches, tabulate_scores
 from mammoscope.learning.settings import Recipe
 from mammoscope.learning.task import TrainingTask
 
@@ -80,9 +79,10 @@ def select_rows(
     if recipe.balance.scores is not None:
         training = add_scores(training, Path(recipe.balance.scores))
     if not len(EpochSampler(training, recipe, fold=fold)):
+        n_examples = list_examples(training, recipe.level).height
         raise ConfigError(
-            f"batch.size: found {recipe.batch.size}, but fold {fold} has only {training.height} pictures to train on, "
-            f"which fill no batch with sampling = {recipe.sampling!r}; set a smaller one"
+            f"batch.size: found {recipe.batch.size}, but fold {fold} has only {n_examples} {recipe.level}s to train "
+            f"on, which fill no batch with sampling = {recipe.sampling!r}; set a smaller one"
         )
     return training, held_out
 
@@ -175,7 +175,8 @@ def train_fold(
         history = History(run.fold_path(fold) / "history.csv", held_out, sampler, on_step)
         _fit(task, batches, held_out_loader, history=history, state=run.fold_path(fold) / "resume" / "state.ckpt")
         pictures = (batch.pictures for batch in held_out_loader)
-        scores = scores_table(held_out, score_batches(network.to(device), pictures, recipe=recipe, device=device))
+        logits = score_batches(network.to(device), pictures, recipe=recipe, device=device)
+    scores = tabulate_scores(held_out, logits, recipe.views.combine)
     write_scores(scores, run.fold_path(fold) / "scores.parquet")
     write_weights(network, run.weights_path(fold))
     forget_resume_point(run, fold)
@@ -187,18 +188,6 @@ def write_weights(network: CancerNetwork, path: Path) -> None:
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     with replacing(path) as beside:
         save_file(state, beside)
-
-
-def scores_table(rows: pl.DataFrame, scores: NDArray[np.float64]) -> pl.DataFrame:
-    """The score table of manifest rows and their scores, at image level."""
-    return rows.select(
-        pl.lit(SCORES_VERSION, pl.Int64).alias("schema_version"),
-        pl.lit("image").alias("level"),
-        *("patient_id", "exam_id", "laterality", "view", "image_id"),
-        pl.lit(1, pl.Int64).alias("n_images"),
-        pl.Series("score", scores, dtype=pl.Float64),
-        *("cancer", "fold", "site", "machine"),
-    )
 
 
 class History(Callback):
@@ -229,7 +218,8 @@ class History(Callback):
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Judge the held-out breasts and write the history, whole."""
         task = cast("TrainingTask", pl_module)
-        breasts = aggregate_to_breasts(scores_table(self.held_out, task.take_held_out_scores()))
+        scores = tabulate_scores(self.held_out, task.take_held_out(), task.recipe.views.combine)
+        breasts = list_breasts(scores)
         row = {
             "epoch": trainer.current_epoch,
             "train_loss": task.take_training_loss(),
@@ -237,7 +227,7 @@ class History(Callback):
             "held_out_breast_ap": _measure(average_precision, breasts),
             "rate": trainer.optimizers[0].param_groups[0]["lr"],
             "seconds": time.monotonic() - self.started,
-            **asdict(count_epoch(self.sampler.draw(trainer.current_epoch))),
+            **asdict(count_epoch(self.sampler.draw_images(trainer.current_epoch))),
         }
         self.rows.append(row)
         with replacing(self.path) as beside:

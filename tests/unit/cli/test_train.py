@@ -78,7 +78,7 @@ def test_one_fold_is_trained_and_another_added(train: Train, tmp_path: Path) -> 
         (("--set", "optimizer.rat=1"), "optimizer.rat: unknown key; did you mean 'rate'?"),
         (("--set", "optimizer.rate=fast"), "optimizer.rate: found 'fast'"),
         (("--fold", 7), "error: fold 7: the manifest has none of that number, only 0, 1"),
-        (("--set", "batch.size=40"), "batch.size: found 40, but fold 0 has only 16 pictures to train on"),
+        (("--set", "batch.size=40"), "batch.size: found 40, but fold 0 has only 16 images to train on"),
         (("--set", "store.rows=512"), "the store has rows = 64, the recipe asks for store.rows = 512"),
         (("--weights", "nowhere.safetensors"), "weights nowhere.safetensors: cannot be read"),
         (("--set", "backbone.weights=nowhere.safetensors"), "weights nowhere.safetensors: cannot be read"),

@@ -12,6 +12,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from mammoscope.errors import TableError
 from mammoscope.evaluation.bootstrap import BootstrapSettings
 from mammoscope.evaluation.evaluation import Evaluation, evaluate_samples, evaluate_scores, split_into_samples
+from mammoscope.evaluation.scores import aggregate_to_breasts, aggregate_to_exams, list_breasts
 
 MakeScores = Callable[..., pl.DataFrame]
 SETTINGS = BootstrapSettings(n_replicates=200, seed=1)
@@ -118,11 +119,30 @@ def test_one_patient_with_cases_has_a_figure_but_no_interval(cohort: pl.DataFram
     assert auc.reason == "no interval: 1 patient with cases, needs 2"
 
 
-def test_rows_of_breasts_and_exams_are_passed_over(cohort: pl.DataFrame, evaluation: Evaluation) -> None:
-    breast = cohort.head(1).with_columns(
-        level=pl.lit("breast"), image_id=pl.lit(None, pl.String), view=pl.lit(None, pl.String)
+def test_rows_of_exams_are_passed_over(cohort: pl.DataFrame, evaluation: Evaluation) -> None:
+    assert evaluate_scores(pl.concat([cohort, aggregate_to_exams(cohort)], how="diagonal"), SETTINGS) == evaluation
+
+
+def test_rows_of_breasts_are_what_breasts_are_judged_by(cohort: pl.DataFrame, evaluation: Evaluation) -> None:
+    means = aggregate_to_breasts(cohort)
+    assert evaluate_scores(pl.concat([cohort, means], how="diagonal"), SETTINGS) == evaluation
+    turned = evaluate_scores(
+        pl.concat([cohort, means.with_columns(score=1 - pl.col("score"))], how="diagonal"), SETTINGS
     )
-    assert evaluate_scores(pl.concat([cohort, breast]), SETTINGS) == evaluation
+    assert turned.image == evaluation.image
+    values = [each.breast.auc.value or 0.0 for each in (turned, evaluation)]
+    assert sum(values) == pytest.approx(1.0)
+    assert values[0] != pytest.approx(values[1])
+
+
+@pytest.mark.parametrize("change", [pl.lit(None, pl.Boolean), ~pl.col("cancer")])
+def test_breasts_that_are_not_those_of_the_images_are_refused(cohort: pl.DataFrame, change: pl.Expr) -> None:
+    means = aggregate_to_breasts(cohort)
+    with pytest.raises(TableError, match=r"do not agree: 0 breasts have no image .* 1 "):
+        list_breasts(pl.concat([cohort, means[1:]], how="diagonal"))
+    other = pl.concat([means[:1].with_columns(cancer=change), means[1:]])
+    with pytest.raises(TableError, match=r"1 breasts have no image of their outcome, 1 have images and no row; take"):
+        list_breasts(pl.concat([cohort, other], how="diagonal"))
 
 
 def test_a_table_without_images_is_refused(cohort: pl.DataFrame) -> None:

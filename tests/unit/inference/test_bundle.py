@@ -61,12 +61,13 @@ def test_the_weights_that_training_started_from_are_not_needed(recipe_of: Recipe
     assert len(open_bundle(run.path, CPU).networks) == 1
 
 
-def test_the_score_of_a_picture_is_the_mean_over_the_folds(random_run: Run) -> None:
+def test_each_network_of_a_bundle_says_what_it_thinks(random_run: Run) -> None:
     pictures = list(np.random.default_rng(0).integers(0, 256, (3, 64, 32)).astype(np.uint8))
     both = open_bundle(random_run.path, CPU)
-    scores = score_pictures(both, pictures)
+    by_network = score_pictures(both, pictures)
     inputs = torch.from_numpy(np.stack(pictures))[:, None].float() / 255
     with torch.no_grad():
-        by_fold = [torch.sigmoid(network(inputs)).numpy() for network in both.networks]
+        by_fold = [torch.sigmoid(network(inputs).cancer).numpy() for network in both.networks]
     assert np.abs(by_fold[0] - by_fold[1]).max() > 1e-3
-    assert scores == pytest.approx((by_fold[0] + by_fold[1]) / 2, abs=1e-6)
+    for logits, expected in zip(by_network, by_fold, strict=True):
+        assert logits.probabilities == pytest.approx(expected, abs=1e-6)

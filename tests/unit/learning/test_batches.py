@@ -43,7 +43,7 @@ def test_an_epoch_of_all_is_the_permutation_of_seed_fold_and_epoch(recipe_of: Re
     sampler = EpochSampler(rows, recipe_of("seed=3", "batch.size=12"), fold=1)
     for epoch in (2, 0):
         expected = np.random.default_rng((3, 1, epoch)).permutation(32)[:24].tolist()
-        assert _order(sampler, epoch) == [(position, 1.0) for position in expected]
+        assert _order(sampler, epoch) == [((position,), 1.0) for position in expected]
     assert len(sampler) == 24
 
 
@@ -53,7 +53,7 @@ def test_an_epoch_of_matched_controls_is_a_permutation_of_the_patients_with_canc
     sampler = EpochSampler(rows, recipe_of("sampling=matched-controls"), fold=0)
     eligible = np.flatnonzero(rows["patient_id"].is_in(["patient0", "patient1", "patient4", "patient5"]).to_numpy())
     expected = eligible[np.random.default_rng((0, 0, 5)).permutation(16)].tolist()
-    assert _order(sampler, 5) == [(position, 1.0) for position in expected]
+    assert _order(sampler, 5) == [((position,), 1.0) for position in expected]
 
 
 def test_an_epoch_depends_on_seed_fold_and_epoch_alone(recipe_of: RecipeOf, rows: pl.DataFrame) -> None:
@@ -74,10 +74,10 @@ def test_every_epoch_has_the_same_whole_batches(recipe_of: RecipeOf, rows: pl.Da
     for epoch in range(3):
         drawn = sampler.draw(epoch)
         assert drawn.height == len(sampler) > 0
-        assert [(draw.position, draw.strength) for draw in _order(sampler, epoch)] == drawn.select(
-            "position", "strength"
-        ).rows()
+        expected = [((position,), strength) for position, strength in drawn.select("position", "strength").iter_rows()]
+        assert _order(sampler, epoch) == expected
         assert rows[drawn["position"]]["image_id"].equals(drawn["image_id"])
+        assert sampler.draw_images(epoch)["image_id"].equals(drawn["image_id"])
 
 
 @pytest.mark.parametrize(("size", "micro"), [(12, 12), (12, 4), (32, 2), (5, 1)])
@@ -107,7 +107,7 @@ def test_a_batch_says_how_strongly_each_picture_is_changed(
 ) -> None:
     recipe = recipe_of("sampling=upsample", "balance.repeat_strength=2.0", "batch.size=8")
     batches = list(training_batches(pictures, EpochSampler(rows, recipe, fold=0)))
-    drawn = [(target, strength) for batch in batches for target, strength in zip(*batch[1:], strict=True)]
+    drawn = [(target, strength) for batch in batches for target, strength in zip(*batch[2:], strict=True)]
     # 24 controls and 8 cases, and 16 repeats of cases
     assert sorted((float(target), strength) for target, strength in drawn) == (
         [(0.0, 1.0)] * 24 + [(1.0, 1.0)] * 8 + [(1.0, 2.0)] * 16
@@ -134,7 +134,7 @@ def test_held_out_pictures_come_all_and_in_their_order(pictures: StorePictures) 
     batches = list(held_out_batches(pictures, size=10))
     assert [len(batch.targets) for batch in batches] == [10, 10, 10, 2]
     assert torch.equal(torch.cat([batch.targets for batch in batches]), pictures.targets)
-    assert torch.equal(batches[1].pictures[3], pictures[Draw(13)].pictures[0])
+    assert torch.equal(batches[1].pictures[3], pictures[Draw((13,))].pictures[0])
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -14,15 +14,16 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 def test_no_batch_gives_no_score(recipe_of: RecipeOf) -> None:
     scores = score_batches(build_network(recipe_of()), [], recipe=recipe_of(), device=CPU)
-    assert scores.shape == (0,)
+    assert scores.probabilities.shape == (0,)
 
 
 def test_scores_are_probabilities_whatever_the_batches(recipe_of: RecipeOf) -> None:
     torch.manual_seed(3)
     network = build_network(recipe_of("head.dropout=0.5")).train()
     pictures = torch.randint(0, 256, (7, 64, 32), dtype=torch.uint8)
-    whole = score_batches(network, [pictures], recipe=recipe_of(), device=CPU)
-    parts = score_batches(network, [pictures[:2], pictures[2:4], pictures[4:]], recipe=recipe_of(), device=CPU)
+    whole = score_batches(network, [pictures], recipe=recipe_of(), device=CPU).probabilities
+    three = [pictures[:2], pictures[2:4], pictures[4:]]
+    parts = score_batches(network, three, recipe=recipe_of(), device=CPU).probabilities
     assert whole.dtype == np.float64
     assert ((whole > 0) & (whole < 1)).all()
     assert np.abs(whole - parts).max() < 1e-6
@@ -34,7 +35,7 @@ def test_pictures_of_16_bits_are_scored_as_those_of_8(recipe_of: RecipeOf) -> No
     grey = np.random.default_rng(0).integers(0, 256, (2, 64, 32))
     eight, sixteen = torch.from_numpy(grey.astype(np.uint8)), torch.from_numpy((grey * 257).astype(np.uint16))
     scores = [score_batches(network, [each], recipe=recipe_of(), device=CPU) for each in (eight, sixteen)]
-    assert np.abs(scores[0] - scores[1]).max() < 1e-6
+    assert np.abs(scores[0].probabilities - scores[1].probabilities).max() < 1e-6
 
 
 def test_the_size_to_score_at_is_the_held_out_one(recipe_of: RecipeOf) -> None:

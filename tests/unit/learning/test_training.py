@@ -12,12 +12,13 @@ from safetensors.torch import load_file
 from mammoscope.cohort.balance import STRATEGIES
 from mammoscope.errors import ConfigError, StoreError, TableError
 from mammoscope.evaluation.discrimination import auc
-from mammoscope.evaluation.scores import aggregate_to_breasts, read_scores, write_scores
+from mammoscope.evaluation.scores import aggregate_to_breasts, list_breasts, read_scores, write_scores
 from mammoscope.imaging.store import PreparedStore
 from mammoscope.learning import training
 from mammoscope.learning.batches import Batch, EpochSampler, to_network_input
 from mammoscope.learning.network import CancerNetwork, build_network
 from mammoscope.learning.run import Run
+from mammoscope.learning.scoring import tabulate_scores
 from mammoscope.learning.settings import Recipe
 from mammoscope.learning.task import TrainingTask
 from mammoscope.learning.training import (
@@ -25,10 +26,10 @@ from mammoscope.learning.training import (
     count_batches,
     count_steps,
     list_folds,
-    scores_table,
     select_rows,
     train_fold,
 )
+from mammoscope.learning.views import PictureLogits
 
 RecipeOf = Callable[..., Recipe]
 StartRun = Callable[[Recipe], Run]
@@ -63,7 +64,7 @@ def _score(weights: Weights, recipe: Recipe, rows: pl.DataFrame, store: Prepared
     network.eval()
     stored = torch.stack([torch.from_numpy(store.read(image_id).copy()) for image_id in rows["image_id"]])
     with torch.no_grad():
-        scores: list[float] = torch.sigmoid(network(to_network_input(stored, rows=None, columns=None))).tolist()
+        scores: list[float] = torch.sigmoid(network(to_network_input(stored, rows=None, columns=None)).cancer).tolist()
     return scores
 
 
@@ -151,7 +152,7 @@ def test_a_fold_without_any_outcome_is_refused(
 def test_a_batch_larger_than_the_data_is_refused(
     recipe_of: RecipeOf, tiny_manifest: pl.DataFrame, tiny_store: PreparedStore
 ) -> None:
-    with pytest.raises(ConfigError, match=r"batch\.size: found 17, but fold 0 has only 16 pictures to train on, which"):
+    with pytest.raises(ConfigError, match=r"batch\.size: found 17, but fold 0 has only 16 images to train on, which"):
         select_rows(tiny_manifest, tiny_store, fold=0, recipe=recipe_of("batch.size=17"))
     undersampled = recipe_of("batch.size=9", "sampling=undersample")  # 4 images of cases, and 4 of controls
     with pytest.raises(ConfigError, match=r"which fill no batch with sampling = 'undersample'; set a smaller one"):
@@ -165,13 +166,14 @@ def test_scores_of_an_earlier_run_say_which_controls_are_hard(
     determined = tiny_manifest.filter(pl.col("cancer").is_not_null())
     hard = {"1RCC", "1RMLO", "3LCC", "7RMLO"}
     is_hard = determined["image_id"].is_in(hard).cast(pl.Float64).to_numpy()
-    write_scores(scores_table(determined, is_hard), tmp_path / "scores.parquet")
+    scored = tabulate_scores(determined, PictureLogits(is_hard * 2 - 1, np.zeros(len(is_hard))), "mean")
+    write_scores(scored, tmp_path / "scores.parquet")
     recipe = recipe_of("sampling=hard-negatives", f"balance.scores={tmp_path / 'scores.parquet'}")
     trained, _ = select_rows(tiny_manifest, tiny_store, fold=0, recipe=recipe)
     drawn = EpochSampler(trained, recipe, fold=0).draw(0)
     assert set(drawn.filter(~pl.col("cancer"))["image_id"]) == hard
 
-    write_scores(scores_table(determined, is_hard).filter(pl.col("fold") == 0), tmp_path / "held_out.parquet")
+    write_scores(scored.filter(pl.col("fold") == 0), tmp_path / "held_out.parquet")
     recipe = recipe_of("sampling=hard-negatives", f"balance.scores={tmp_path / 'held_out.parquet'}")
     with pytest.raises(TableError, match=r"balance\.scores: .*held_out\.parquet has no score of any control that is"):
         select_rows(tiny_manifest, tiny_store, fold=0, recipe=recipe)
@@ -223,7 +225,7 @@ def test_what_is_scored_is_the_held_out_fold_with_the_weights_that_are_saved(
 ) -> None:
     recipe = recipe_of()
     run = train(recipe, fold=1)
-    scores = read_scores(run.fold_path(1) / "scores.parquet")
+    scores = read_scores(run.fold_path(1) / "scores.parquet").filter(pl.col("level") == "image")
     held_out = tiny_manifest.filter(pl.col("fold") == 1, pl.col("cancer").is_not_null())
     assert scores["image_id"].to_list() == held_out["image_id"].to_list()
     assert scores["cancer"].to_list() == held_out["cancer"].to_list()
@@ -259,7 +261,7 @@ def test_the_history_has_a_row_for_each_epoch_with_the_figures_of_its_time(
     assert history["rate"].to_list() == [0.01, 0.01, 0.01]
     assert (history["train_loss"] > 0).all()
     assert (history["seconds"] >= 0).all()
-    breasts = aggregate_to_breasts(read_scores(run.fold_path(0) / "scores.parquet"))
+    breasts = list_breasts(read_scores(run.fold_path(0) / "scores.parquet"))
     last = auc(breasts["score"].to_numpy(), breasts["cancer"].to_numpy())
     assert history["held_out_breast_auc"][-1] == pytest.approx(last, abs=1e-6)
 
@@ -271,7 +273,7 @@ def test_a_held_out_fold_of_one_class_is_scored_without_figures(
         cancer=pl.when(pl.col("cancer").is_not_null()).then(pl.col("cancer") & (pl.col("fold") != 0))
     )
     run = start_tiny_run(recipe_of("epochs=2"))
-    assert train_fold(run, controls, tiny_store, fold=0, on_step=lambda _: None).height == 16
+    assert train_fold(run, controls, tiny_store, fold=0, on_step=lambda _: None)["image_id"].count() == 16
     history = pl.read_csv(run.fold_path(0) / "history.csv")
     assert history["held_out_breast_auc"].null_count() == history["held_out_breast_ap"].null_count() == 2
 
@@ -440,7 +442,7 @@ def test_a_training_is_the_plain_loop(
     for epoch in range(2):
         order = np.random.default_rng((0, 0, epoch)).permutation(16)
         for positions in order.reshape(4, 4):
-            logits = network((pictures[positions].float() / 255).unsqueeze(1))
+            logits = network((pictures[positions].float() / 255).unsqueeze(1)).cancer
             weights = torch.where(targets[positions] == 1, 3.0, 1.0)
             likelihood = torch.where(targets[positions] == 1, torch.sigmoid(logits), torch.sigmoid(-logits))
             optimizer.zero_grad()
@@ -501,7 +503,7 @@ def test_the_averaged_weights_are_what_is_scored_and_saved(
             average = 0.8 * average + 0.2 * weights[key]
         torch.testing.assert_close(saved[key], average.detach(), rtol=1e-4, atol=1e-6)
     held_out = tiny_manifest.filter(pl.col("fold") == 0, pl.col("cancer").is_not_null())
-    scores = read_scores(run.fold_path(0) / "scores.parquet")
+    scores = read_scores(run.fold_path(0) / "scores.parquet").filter(pl.col("level") == "image")
     assert scores["score"].to_list() == pytest.approx(_score(saved, recipe, held_out, tiny_store), abs=1e-6)
     history = pl.read_csv(run.fold_path(0) / "history.csv")
     breasts = aggregate_to_breasts(scores)
@@ -527,8 +529,9 @@ def test_scores_that_are_no_numbers_are_refused(recipe_of: RecipeOf) -> None:
     task = TrainingTask(build_network(recipe), recipe, fold=0, n_steps=1)
     torch.nn.init.constant_(list(task.network.head.parameters())[-1], float("nan"))
     task.network.eval()
+    black = torch.zeros(1, 64, 32, dtype=torch.uint8)
     with pytest.raises(ConfigError, match=r"with which the scores of fold 0 ran out of the finite numbers"):
-        task.validation_step(Batch(torch.zeros(1, 64, 32, dtype=torch.uint8), torch.zeros(1)), 0)
+        task.validation_step(Batch(black, torch.zeros(1, dtype=torch.int64), torch.zeros(1)), 0)
 
 
 # going on after an interruption
