@@ -5,6 +5,8 @@ from mammoscope.cohort.matching import DEFAULT_AGE_WITHIN_YEARS
 from mammoscope.errors import ConfigError
 from mammoscope.learning.settings import Recipe
 
+_LOSSES_THAT_USE = {"focal_gamma": ("focal",)}
+
 
 def check_recipe(recipe: Recipe, name_or_path: str) -> None:
     """Refuse keys that contradict each other.
@@ -24,6 +26,7 @@ def check_recipe(recipe: Recipe, name_or_path: str) -> None:
             "expected batch.micro (or batch.size) of 2 or more"
         )
     _check_balance(recipe, name_or_path)
+    _check_loss(recipe, name_or_path)
     sizes = recipe.picture
     for name in ("train", "held_out"):
         if (getattr(sizes, f"{name}_rows") is None) != (getattr(sizes, f"{name}_columns") is None):
@@ -72,4 +75,14 @@ def _check_strength(recipe: Recipe, name_or_path: str) -> None:
             raise ConfigError(
                 f"recipe {name_or_path}: balance.repeat_strength: found {strength:g}, which times augment.{key} is "
                 f"{getattr(recipe.augment, key) * strength:g}; expected less than {most:g}; lower one of them"
+            )
+
+
+def _check_loss(recipe: Recipe, name_or_path: str) -> None:
+    for key, value in recipe.loss.model_dump(exclude_defaults=True).items():
+        if recipe.loss.name not in _LOSSES_THAT_USE.get(key, (recipe.loss.name,)):
+            users = " or ".join(repr(name) for name in _LOSSES_THAT_USE[key])
+            raise ConfigError(
+                f"recipe {name_or_path}: loss.{key}: found {value!r}, which loss.name = {recipe.loss.name!r} does not "
+                f"use; expected it with loss.name = {users} only"
             )

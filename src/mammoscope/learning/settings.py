@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
 from mammoscope.cohort.balance import BalanceSettings, SamplingStrategy
 from mammoscope.config import Settings
@@ -12,6 +12,14 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Pixels = Annotated[int, Field(ge=32, le=8192)]
+
+
+def _check_in_one_sentence(value: object, check: ValidatorFunctionWrapHandler, *, expected: str) -> object:
+    """The checked value of a key that takes a number or a word; one sentence says what it takes, not one for each."""
+    try:
+        return check(value)
+    except ValidationError as error:
+        raise ValueError(f"expected {expected}") from error
 
 
 class StoreSettings(Settings):
@@ -69,9 +77,21 @@ class AugmentSettings(Settings):
 
 
 class LossSettings(Settings):
-    """Binary cross-entropy; `positive_weight` multiplies the loss of the cases."""
+    """What is minimised; each key beyond `name` is for the losses that `recipe_checks` lets use it.
 
-    positive_weight: Positive = 1.0
+    `positive_weight` multiplies the loss of the cases; "auto" makes both classes of an epoch weigh alike.
+    `soften_positives` is what the target of a case lacks to 1.
+    """
+
+    name: Literal["bce", "focal"] = "bce"
+    positive_weight: Positive | Literal["auto"] = 1.0
+    soften_positives: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    focal_gamma: NotNegative = 2.0  # the best of Lin et al. 2017 (arXiv:1708.02002)
+
+    @field_validator("positive_weight", mode="wrap")
+    @classmethod
+    def _say_both_ways(cls, value: object, check: ValidatorFunctionWrapHandler) -> object:
+        return _check_in_one_sentence(value, check, expected="a number above 0, or 'auto'")
 
 
 class OptimizerSettings(Settings):

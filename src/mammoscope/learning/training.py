@@ -25,6 +25,7 @@ from mammoscope.evaluation.scores import SCORES_VERSION, aggregate_to_breasts, r
 from mammoscope.files import replacing
 from mammoscope.imaging.store import PreparedStore
 from mammoscope.learning.batches import Batch, EpochSampler, StorePictures, held_out_batches, training_batches
+from mammoscope.learning.losses import ExampleCounts, LossTerms, set_loss_terms
 from mammoscope.learning.network import CancerNetwork, build_network, load_backbone
 from mammoscope.learning.run import Run, forget_resume_point
 from mammoscope.learning.scoring import autocast_type, choose_device, score_batches
@@ -57,7 +58,7 @@ def select_rows(
         TableError: the manifest is not split or has no such fold, nothing is held out, or there are not both cases and
             controls to train on.
         StoreError: the store holds no picture of the manifest.
-        ConfigError: a batch is bigger than the data.
+        ConfigError: a batch is bigger than the data, or as `set_loss_terms`.
     """
     _check_fold(manifest, fold)
     stored = manifest.filter(pl.col("image_id").is_in(store.image_ids))
@@ -79,12 +80,25 @@ def select_rows(
         )
     if recipe.balance.scores is not None:
         training = add_scores(training, Path(recipe.balance.scores))
-    if not len(EpochSampler(training, recipe, fold=fold)):
+    sampler = EpochSampler(training, recipe, fold=fold)
+    if not len(sampler):
         raise ConfigError(
             f"batch.size: found {recipe.batch.size}, but fold {fold} has only {training.height} pictures to train on, "
             f"which fill no batch with sampling = {recipe.sampling!r}; set a smaller one"
         )
+    loss_terms_of(sampler)  # what cannot be had ends here, not after the folds before
     return training, held_out
+
+
+def loss_terms_of(sampler: EpochSampler) -> LossTerms:
+    """The loss of a training, from the images that its epochs draw.
+
+    Raises:
+        ConfigError: as `set_loss_terms`.
+    """
+    return set_loss_terms(
+        sampler.recipe.loss, drawn=ExampleCounts(sampler.counts.case_images, sampler.counts.control_images)
+    )
 
 
 def add_scores(training: pl.DataFrame, path: Path) -> pl.DataFrame:
@@ -169,7 +183,7 @@ def train_fold(
         load_backbone(network, recipe.backbone)
         sampler = EpochSampler(training, recipe, fold=fold)
         n_steps = recipe.epochs * count_steps(len(sampler), recipe)
-        task = TrainingTask(network, recipe, fold=fold, n_steps=n_steps)
+        task = TrainingTask(network, recipe, fold=fold, n_steps=n_steps, loss_terms=loss_terms_of(sampler))
         batches = training_batches(StorePictures(training, store), sampler)
         held_out_loader = held_out_batches(StorePictures(held_out, store), size=_HELD_OUT_BATCH)
         history = History(run.fold_path(fold) / "history.csv", held_out, sampler, on_step)

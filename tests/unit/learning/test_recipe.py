@@ -60,7 +60,18 @@ def test_an_override_takes_the_place_of_a_value() -> None:
         ("head.dropout=1.0", r"head\.dropout: found 1\.0"),
         ("augment.zoom=1.0", r"augment\.zoom: found 1\.0"),
         ("augment.flip_horizontal=1.5", r"augment\.flip_horizontal: found 1\.5"),
-        ("loss.positive_weight=0", r"loss\.positive_weight: found 0"),
+        ("loss.positive_weight=0", r"loss\.positive_weight: found 0; expected a number above 0, or 'auto'$"),
+        ("loss.positive_weight=-1", r"loss\.positive_weight: found -1; expected a number above 0, or 'auto'$"),
+        ("loss.positive_weight=nan", r"loss\.positive_weight: found nan; expected a number above 0, or 'auto'$"),
+        ("loss.positive_weight=even", r"loss\.positive_weight: found 'even'; expected a number above 0, or 'auto'$"),
+        ("loss.soften_positives=0.5", r"loss\.soften_positives: found 0\.5; input should be less than 0\.5"),
+        ("loss.soften_positives=-0.1", r"loss\.soften_positives: found -0\.1"),
+        ("loss.focal_gamma=-1", r"loss\.focal_gamma: found -1"),
+        ("loss.name=hinge", r"loss\.name: found 'hinge'"),
+        (
+            "loss.focal_gamma=1.0",
+            r"focal_gamma: found 1\.0, which loss\.name = 'bce' does not use; expected it with loss\.name = 'focal' ",
+        ),
         ("schedule.warm_up=1.0", r"schedule\.warm_up: found 1\.0"),
         ("picture.spread=0", r"picture\.spread: found 0"),
         ("picture.train_rows=16", r"picture\.train_rows: found 16"),
@@ -233,3 +244,10 @@ def test_a_recipe_extends_a_file_beside_it_and_set_comes_last(tmp_path: Path) ->
 def test_what_cannot_be_extended_is_refused(text: str, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=sentence):
         read_recipe(write_recipe(tmp_path / "mine.toml", text), [])
+
+
+@pytest.mark.parametrize("weight", ["auto", 2.5, 3])
+def test_a_weight_is_a_number_or_a_word_and_survives_the_run_folder(recipe_of: RecipeOf, weight: object) -> None:
+    recipe = recipe_of(f"loss.positive_weight={weight}", "loss.name=focal", "loss.focal_gamma=0")
+    assert recipe.loss.positive_weight == weight
+    assert build_settings(Recipe, parse_toml(to_toml(recipe), where="run"), where="run") == recipe

@@ -1,6 +1,7 @@
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as lightning
 import numpy as np
@@ -16,6 +17,7 @@ from mammoscope.evaluation.scores import aggregate_to_breasts, read_scores, writ
 from mammoscope.imaging.store import PreparedStore
 from mammoscope.learning import training
 from mammoscope.learning.batches import Batch, EpochSampler, to_network_input
+from mammoscope.learning.losses import LossTerms
 from mammoscope.learning.network import CancerNetwork, build_network
 from mammoscope.learning.run import Run
 from mammoscope.learning.settings import Recipe
@@ -334,6 +336,9 @@ def test_the_whole_network_learns_where_it_is_not_frozen(recipe_of: RecipeOf, tr
     "assignment",
     [
         "loss.positive_weight=5.0",
+        "loss.positive_weight=auto",
+        "loss.soften_positives=0.2",
+        "loss.name=focal",
         "schedule.name=cosine",
         "optimizer.clip_norm=0.001",
         "optimizer.weight_decay=0.9",
@@ -371,7 +376,7 @@ def test_the_size_to_score_at_changes_the_scores_and_not_the_weights(
 class _Recorder(TrainingTask):
     """Keeps what each step used."""
 
-    def __init__(self, network: CancerNetwork, recipe: Recipe, **options: int) -> None:
+    def __init__(self, network: CancerNetwork, recipe: Recipe, **options: Any) -> None:  # noqa: ANN401  # the task's own
         super().__init__(network, recipe, **options)
         self.seen: list[list[bytes]] = []
         self.rates: list[float] = []
@@ -389,7 +394,7 @@ def record(train: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> Callab
     def run_recorded(recipe: Recipe) -> _Recorder:
         made: list[_Recorder] = []
 
-        def build(network: CancerNetwork, recipe: Recipe, **options: int) -> _Recorder:
+        def build(network: CancerNetwork, recipe: Recipe, **options: Any) -> _Recorder:  # noqa: ANN401  # the task's own
             made.append(_Recorder(network, recipe, **options))
             return made[0]
 
@@ -524,7 +529,8 @@ def test_a_training_that_diverges_says_what_to_do(
 
 def test_scores_that_are_no_numbers_are_refused(recipe_of: RecipeOf) -> None:
     recipe = recipe_of()
-    task = TrainingTask(build_network(recipe), recipe, fold=0, n_steps=1)
+    terms = LossTerms(settings=recipe.loss, positive_weight=1.0)
+    task = TrainingTask(build_network(recipe), recipe, fold=0, n_steps=1, loss_terms=terms)
     torch.nn.init.constant_(list(task.network.head.parameters())[-1], float("nan"))
     task.network.eval()
     with pytest.raises(ConfigError, match=r"with which the scores of fold 0 ran out of the finite numbers"):

@@ -1,0 +1,137 @@
+"""What a recipe's loss comes to with the images that a training draws, and in the history of a run."""
+
+import math
+from collections.abc import Callable
+
+import polars as pl
+import pytest
+import torch
+
+from mammoscope.errors import ConfigError
+from mammoscope.imaging.store import PreparedStore
+from mammoscope.learning import training
+from mammoscope.learning.batches import EpochSampler
+from mammoscope.learning.losses import ExampleCounts, set_loss_terms
+from mammoscope.learning.network import CancerNetwork, build_network
+from mammoscope.learning.run import Run
+from mammoscope.learning.settings import LossSettings, Recipe
+from mammoscope.learning.training import loss_terms_of, select_rows, train_fold
+
+RecipeOf = Callable[..., Recipe]
+StartRun = Callable[[Recipe], Run]
+FirstLoss = Callable[..., float]
+
+EVEN_ODDS, THREE_QUARTERS = 0.0, math.log(3)  # logits of 1/2 and 3/4
+
+
+@pytest.fixture
+def first_loss(
+    recipe_of: RecipeOf,
+    tiny_manifest: pl.DataFrame,
+    tiny_store: PreparedStore,
+    start_tiny_run: StartRun,
+    monkeypatch: pytest.MonkeyPatch,
+) -> FirstLoss:
+    """The loss that the history has of the first step, of a network that gives one logit for every picture."""
+
+    def train(*assignments: str, logit: float) -> float:
+        def build(recipe: Recipe) -> CancerNetwork:
+            network = build_network(recipe)
+            weight, bias = list(network.head.parameters())[-2:]
+            torch.nn.init.zeros_(weight)
+            torch.nn.init.constant_(bias, logit)
+            return network
+
+        monkeypatch.setattr(training, "build_network", build)
+        run = start_tiny_run(recipe_of("epochs=1", *assignments))
+        train_fold(run, tiny_manifest, tiny_store, fold=0, on_step=lambda _: None)
+        history = pl.read_csv(run.fold_path(0) / "history.csv")
+        assert history.height == 1
+        loss: float = history["train_loss"][0]
+        return loss
+
+    return train
+
+
+def test_a_number_is_the_weight_and_auto_is_the_odds_against_a_case() -> None:
+    counts = ExampleCounts(cases=20, controls=50)
+    assert set_loss_terms(LossSettings(positive_weight=4.0), drawn=counts).positive_weight == 4.0
+    assert set_loss_terms(LossSettings(positive_weight="auto"), drawn=counts).positive_weight == 2.5
+
+
+@pytest.mark.parametrize("counts", [ExampleCounts(4, 0), ExampleCounts(0, 4), ExampleCounts(0, 0)])
+def test_auto_without_cases_or_controls_is_refused(counts: ExampleCounts) -> None:
+    sentence = (
+        rf"loss\.positive_weight: found 'auto'.* {counts.cases} cases and {counts.controls} controls in one; choose"
+    )
+    with pytest.raises(ConfigError, match=sentence):
+        set_loss_terms(LossSettings(positive_weight="auto"), drawn=counts)
+    assert set_loss_terms(LossSettings(), drawn=counts).positive_weight == 1.0
+
+
+def test_a_weight_that_cannot_be_had_is_refused_before_any_fold_is_trained(
+    recipe_of: RecipeOf, tiny_manifest: pl.DataFrame, tiny_store: PreparedStore
+) -> None:
+    """Cases at one site, controls at the other: no case finds a control, and all are trained on alone."""
+    sites = tiny_manifest.with_columns(site=pl.when(pl.col("cancer").any().over("patient_id")).then("source"))
+    matched = ("sampling=matched", "balance.match=['site']")
+    with pytest.raises(ConfigError, match=r"loss\.positive_weight: found 'auto'.* found 4 cases and 0 controls in one"):
+        select_rows(sites, tiny_store, fold=0, recipe=recipe_of(*matched, "loss.positive_weight=auto"))
+    select_rows(sites, tiny_store, fold=0, recipe=recipe_of(*matched))
+
+
+@pytest.mark.parametrize(
+    ("assignments", "weight"),
+    [
+        (("sampling=all",), 3.0),  # 4 images of cases, 12 of controls
+        (("sampling=all", "batch.size=5"), 3.0),  # the one that fills no batch counts too
+        (("sampling=undersample",), 1.0),
+        (("sampling=undersample", "balance.controls_per_case=2.0"), 2.0),
+        (("sampling=upsample", "balance.controls_per_case=0.5"), 0.5),
+        (("sampling=balanced-batch", "balance.controls_per_case=3.0"), 3.0),
+        (("sampling=matched-controls",), 1.0),
+        (("sampling=hard-negatives", "balance.controls_per_case=0.5"), 0.5),
+    ],
+)
+def test_auto_goes_by_what_an_epoch_draws_not_by_the_cohort(
+    recipe_of: RecipeOf,
+    tiny_manifest: pl.DataFrame,
+    tiny_store: PreparedStore,
+    assignments: tuple[str, ...],
+    weight: float,
+) -> None:
+    recipe = recipe_of(*assignments, "loss.positive_weight=auto")
+    rows, _ = select_rows(tiny_manifest, tiny_store, fold=0, recipe=recipe)
+    assert loss_terms_of(EpochSampler(rows, recipe, fold=0)).positive_weight == weight
+
+
+AS_CASE, AS_CONTROL = -math.log(0.75), -math.log(0.25)  # cross-entropy at 3/4
+
+
+@pytest.mark.parametrize(
+    ("assignments", "expected"),
+    [
+        ((), (4 * AS_CASE + 12 * AS_CONTROL) / 16),
+        (("loss.positive_weight=5.0",), (4 * 5 * AS_CASE + 12 * AS_CONTROL) / 16),
+        (("loss.positive_weight=auto",), (4 * 3 * AS_CASE + 12 * AS_CONTROL) / 16),
+        (("loss.soften_positives=0.2",), (4 * (0.8 * AS_CASE + 0.2 * AS_CONTROL) + 12 * AS_CONTROL) / 16),
+        (("loss.name=focal",), (4 * AS_CASE / 16 + 12 * AS_CONTROL * 9 / 16) / 16),
+        (("loss.name=focal", "loss.focal_gamma=1.0"), (4 * AS_CASE / 4 + 12 * AS_CONTROL * 3 / 4) / 16),
+        (
+            ("loss.name=focal", "loss.positive_weight=5.0"),
+            (4 * 5 * AS_CASE / 16 + 12 * AS_CONTROL * 9 / 16) / 16,
+        ),
+    ],
+)
+def test_the_loss_of_a_training_worked_by_hand(
+    first_loss: FirstLoss, assignments: tuple[str, ...], expected: float
+) -> None:
+    """Four images of cases and twelve of controls in one batch, each with a score of 3/4."""
+    assert first_loss("batch.size=16", *assignments, logit=THREE_QUARTERS) == pytest.approx(expected, abs=2e-6)
+
+
+def test_auto_makes_the_classes_of_an_undersampled_epoch_weigh_alike(first_loss: FirstLoss) -> None:
+    """Four images of cases and eight of controls: a weight of 2."""
+    undersampled = ("sampling=undersample", "balance.controls_per_case=2.0", "batch.size=12")
+    loss = first_loss(*undersampled, "loss.positive_weight=auto", logit=THREE_QUARTERS)
+    assert loss == pytest.approx((4 * 2 * AS_CASE + 8 * AS_CONTROL) / 12, abs=2e-6)
