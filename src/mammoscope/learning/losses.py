@@ -38,14 +38,50 @@ def set_loss_terms(settings: LossSettings, *, drawn: ExampleCounts) -> LossTerms
 
 
 def cancer_loss(logits: torch.Tensor, targets: torch.Tensor, terms: LossTerms) -> torch.Tensor:
-    """The mean loss of logits against 0 or 1, both (example,), computed in float32 or better."""
-    exact = torch.promote_types(logits.dtype, torch.float32)
+    """The loss of logits against 0 or 1, both (example,), computed in float32 or better."""
+    settings, exact = terms.settings, torch.promote_types(logits.dtype, torch.float32)
+    logits, targets = logits.to(exact), targets.to(exact)
+    mean_of_each = _loss_of_each(logits, targets, terms).mean()
+    if settings.name == "average-precision":
+        surrogate = average_precision_loss(logits, targets, temperature=settings.temperature)
+    elif settings.name == "pf1":
+        surrogate = probabilistic_f1_loss(logits, targets)
+    else:
+        return mean_of_each
+    return settings.surrogate_share * surrogate + (1 - settings.surrogate_share) * mean_of_each
+
+
+def average_precision_loss(logits: torch.Tensor, targets: torch.Tensor, *, temperature: float) -> torch.Tensor:
+    """One minus a smooth average precision of the batch, in [0, 1); 0 without any case, with a gradient of 0.
+
+    Brown et al. 2020 (arXiv:2007.12163): the rank of an example among others counts how far each of them is above it,
+    as a sigmoid of the difference of their logits over the temperature. As this goes to 0, the loss goes to one minus
+    the average precision, where no logit of a case has its equal (equals count half here, and whole there). Targets are
+    0 or 1. A number added to all logits changes nothing.
+    """
+    above = torch.sigmoid((logits.unsqueeze(0) - logits.unsqueeze(1)) / temperature)  # (example, other)
+    rank_among_cases, rank = 0.5 + (above * targets).sum(dim=1), 0.5 + above.sum(dim=1)  # each is half above itself
+    lost = targets * (1 - rank_among_cases / rank)
+    return lost.sum() / targets.sum().clamp(min=1)
+
+
+def probabilistic_f1_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """One minus the probabilistic F1 of the batch, in [0, 1]; 0 without any case, with a gradient of 0.
+
+    The measure is that of `mammoscope.evaluation.discrimination`, without its demand for a control.
+    """
+    scores, n_cases = torch.sigmoid(logits), targets.sum()
+    f1 = 2 * (scores * targets).sum() / (scores.sum() + n_cases.clamp(min=1))
+    return torch.where(n_cases > 0, 1 - f1, 0 * f1)
+
+
+def _loss_of_each(logits: torch.Tensor, targets: torch.Tensor, terms: LossTerms) -> torch.Tensor:
+    """Cross-entropy or focal loss of each example, (example,), a case weighed and softened."""
     gamma = terms.settings.focal_gamma if terms.settings.name == "focal" else 0.0
     soften = terms.settings.soften_positives
-    as_case, as_control = _losses_as_case_and_control(logits.to(exact), gamma=gamma)
+    as_case, as_control = _losses_as_case_and_control(logits, gamma=gamma)
     softened = (1 - soften) * as_case + soften * as_control
-    is_case = targets.to(exact)
-    return (is_case * terms.positive_weight * softened + (1 - is_case) * as_control).mean()
+    return targets * terms.positive_weight * softened + (1 - targets) * as_control
 
 
 def _losses_as_case_and_control(logits: torch.Tensor, *, gamma: float) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,9 +3,14 @@
 from mammoscope.cohort.balance import USED_KEYS
 from mammoscope.cohort.matching import DEFAULT_AGE_WITHIN_YEARS
 from mammoscope.errors import ConfigError
-from mammoscope.learning.settings import Recipe
+from mammoscope.learning.settings import LossSettings, Recipe
 
-_LOSSES_THAT_USE = {"focal_gamma": ("focal",)}
+_SURROGATES = ("average-precision", "pf1")
+_LOSSES_THAT_USE = {
+    "focal_gamma": ("focal",),
+    "surrogate_share": _SURROGATES,
+    "temperature": ("average-precision",),
+}
 
 
 def check_recipe(recipe: Recipe, name_or_path: str) -> None:
@@ -85,4 +90,21 @@ def _check_loss(recipe: Recipe, name_or_path: str) -> None:
             raise ConfigError(
                 f"recipe {name_or_path}: loss.{key}: found {value!r}, which loss.name = {recipe.loss.name!r} does not "
                 f"use; expected it with loss.name = {users} only"
+            )
+    if recipe.loss.name in _SURROGATES:
+        _check_surrogate(recipe, name_or_path)
+
+
+def _check_surrogate(recipe: Recipe, name_or_path: str) -> None:
+    if (recipe.batch.micro or recipe.batch.size) == 1:
+        raise ConfigError(
+            f"recipe {name_or_path}: loss.name: found {recipe.loss.name!r} with one picture at a time, which has no "
+            "others to be held against; expected batch.micro (or batch.size) of 2 or more"
+        )
+    for key in ("positive_weight", "soften_positives"):
+        value = getattr(recipe.loss, key)
+        if recipe.loss.surrogate_share == 1 and value != LossSettings.model_fields[key].default:
+            raise ConfigError(
+                f"recipe {name_or_path}: loss.{key}: found {value!r}, which only cross-entropy uses, but "
+                "loss.surrogate_share = 1 leaves none of it; set a smaller share, or leave this key out"
             )

@@ -80,13 +80,16 @@ class LossSettings(Settings):
     """What is minimised; each key beyond `name` is for the losses that `recipe_checks` lets use it.
 
     `positive_weight` multiplies the loss of the cases; "auto" makes both classes of an epoch weigh alike.
-    `soften_positives` is what the target of a case lacks to 1.
+    `soften_positives` is what the target of a case lacks to 1. `surrogate_share` is the part of the loss that stands
+    for a measure of the whole batch (average precision, pF1); the rest is cross-entropy.
     """
 
-    name: Literal["bce", "focal"] = "bce"
+    name: Literal["bce", "focal", "average-precision", "pf1"] = "bce"
     positive_weight: Positive | Literal["auto"] = 1.0
     soften_positives: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     focal_gamma: NotNegative = 2.0  # the best of Lin et al. 2017 (arXiv:1708.02002)
+    surrogate_share: Share = 0.5
+    temperature: Annotated[float, Field(ge=0.001)] = 1.0  # of RankNet's pairs (doi:10.1145/1102351.1102363)
 
     @field_validator("positive_weight", mode="wrap")
     @classmethod

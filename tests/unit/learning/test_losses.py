@@ -21,7 +21,7 @@ RecipeOf = Callable[..., Recipe]
 StartRun = Callable[[Recipe], Run]
 FirstLoss = Callable[..., float]
 
-EVEN_ODDS, THREE_QUARTERS = 0.0, math.log(3)  # logits of 1/2 and 3/4
+THREE_QUARTERS = math.log(3)  # the logit of a score of 3/4
 
 
 @pytest.fixture
@@ -127,6 +127,32 @@ def test_the_loss_of_a_training_worked_by_hand(
     first_loss: FirstLoss, assignments: tuple[str, ...], expected: float
 ) -> None:
     """Four images of cases and twelve of controls in one batch, each with a score of 3/4."""
+    assert first_loss("batch.size=16", *assignments, logit=THREE_QUARTERS) == pytest.approx(expected, abs=2e-6)
+
+
+# four cases of 16 equal logits: each has half of the other fifteen, and of the other three cases, above it
+SMOOTH_PRECISION = (1 + 3 / 2) / (1 + 15 / 2)
+PF1 = 2 * 4 * 0.75 / (16 * 0.75 + 4)
+CROSS_ENTROPY = (4 * AS_CASE + 12 * AS_CONTROL) / 16
+
+
+@pytest.mark.parametrize(
+    ("assignments", "expected"),
+    [
+        (("loss.name=average-precision",), (1 - SMOOTH_PRECISION + CROSS_ENTROPY) / 2),
+        (("loss.name=average-precision", "loss.surrogate_share=1"), 1 - SMOOTH_PRECISION),
+        (("loss.name=average-precision", "loss.surrogate_share=0"), CROSS_ENTROPY),
+        (("loss.name=pf1",), (1 - PF1 + CROSS_ENTROPY) / 2),
+        (("loss.name=pf1", "loss.surrogate_share=0.25"), 0.25 * (1 - PF1) + 0.75 * CROSS_ENTROPY),
+        (
+            ("loss.name=pf1", "loss.positive_weight=auto"),
+            (1 - PF1 + (4 * 3 * AS_CASE + 12 * AS_CONTROL) / 16) / 2,
+        ),
+    ],
+)
+def test_the_loss_of_a_batch_as_a_whole_worked_by_hand(
+    first_loss: FirstLoss, assignments: tuple[str, ...], expected: float
+) -> None:
     assert first_loss("batch.size=16", *assignments, logit=THREE_QUARTERS) == pytest.approx(expected, abs=2e-6)
 
 

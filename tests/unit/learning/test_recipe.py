@@ -67,6 +67,10 @@ def test_an_override_takes_the_place_of_a_value() -> None:
         ("loss.soften_positives=0.5", r"loss\.soften_positives: found 0\.5; input should be less than 0\.5"),
         ("loss.soften_positives=-0.1", r"loss\.soften_positives: found -0\.1"),
         ("loss.focal_gamma=-1", r"loss\.focal_gamma: found -1"),
+        ("loss.surrogate_share=1.5", r"loss\.surrogate_share: found 1\.5"),
+        ("loss.surrogate_share=-0.1", r"loss\.surrogate_share: found -0\.1"),
+        ("loss.temperature=0", r"loss\.temperature: found 0"),
+        ("loss.surrogate_share=1.0", r"surrogate_share: found 1\.0, which loss\.name = 'bce' does not use; expected"),
         ("loss.name=hinge", r"loss\.name: found 'hinge'"),
         (
             "loss.focal_gamma=1.0",
@@ -251,3 +255,45 @@ def test_a_weight_is_a_number_or_a_word_and_survives_the_run_folder(recipe_of: R
     recipe = recipe_of(f"loss.positive_weight={weight}", "loss.name=focal", "loss.focal_gamma=0")
     assert recipe.loss.positive_weight == weight
     assert build_settings(Recipe, parse_toml(to_toml(recipe), where="run"), where="run") == recipe
+
+
+@pytest.mark.parametrize(
+    ("assignments", "sentence"),
+    [
+        (
+            ("loss.name=focal", "loss.surrogate_share=0.2"),
+            r"found 0\.2, which loss\.name = 'focal' does not use; .* loss\.name = 'average-precision' or 'pf1' only",
+        ),
+        (
+            ("loss.name=pf1", "loss.temperature=2.0"),
+            r"loss\.temperature: found 2\.0, which loss\.name = 'pf1' does not use",
+        ),
+        (
+            ("loss.name=average-precision", "loss.focal_gamma=1.0"),
+            r"loss\.focal_gamma: found 1\.0, which loss\.name = 'average-precision' does not use",
+        ),
+        (
+            ("loss.name=average-precision", "batch.micro=1"),
+            r"loss\.name: found 'average-precision' with one picture at a time, which has no others to be held against",
+        ),
+        (("loss.name=pf1", "batch.size=1"), r"loss\.name: found 'pf1' with one picture at a time"),
+        (
+            ("loss.name=pf1", "loss.surrogate_share=1", "loss.positive_weight=auto"),
+            r"loss\.positive_weight: found 'auto', which only cross-entropy uses, but loss\.surrogate_share = 1 leaves",
+        ),
+        (
+            ("loss.name=average-precision", "loss.surrogate_share=1.0", "loss.soften_positives=0.1"),
+            r"loss\.soften_positives: found 0\.1, which only cross-entropy uses",
+        ),
+    ],
+)
+def test_a_loss_that_cannot_be_is_refused(recipe_of: RecipeOf, assignments: tuple[str, ...], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        recipe_of(*assignments)
+
+
+def test_a_loss_that_can_be_is_none_of_these(recipe_of: RecipeOf) -> None:
+    assert recipe_of("loss.name=pf1", "loss.surrogate_share=1", "batch.micro=2").loss.surrogate_share == 1.0
+    weighed = recipe_of("loss.name=average-precision", "loss.positive_weight=2", "loss.soften_positives=0.1").loss
+    assert (weighed.surrogate_share, weighed.temperature) == (0.5, 1.0)
+    assert recipe_of("loss.name=average-precision", "loss.surrogate_share=0").loss.surrogate_share == 0.0

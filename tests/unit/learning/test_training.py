@@ -339,6 +339,8 @@ def test_the_whole_network_learns_where_it_is_not_frozen(recipe_of: RecipeOf, tr
         "loss.positive_weight=auto",
         "loss.soften_positives=0.2",
         "loss.name=focal",
+        "loss.name=average-precision",
+        "loss.name=pf1",
         "schedule.name=cosine",
         "optimizer.clip_norm=0.001",
         "optimizer.weight_decay=0.9",
