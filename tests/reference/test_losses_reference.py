@@ -13,8 +13,8 @@ from mammoscope.learning.losses import LossTerms, average_precision_loss, cancer
 from mammoscope.learning.settings import LossSettings
 
 
-def terms_of(*, positive_weight: float = 1.0, **settings: object) -> LossTerms:
-    return LossTerms(settings=LossSettings.model_validate(settings), positive_weight=positive_weight)
+def terms_of(*, positive_weight: float = 1.0, shift: float = 0.0, **settings: object) -> LossTerms:
+    return LossTerms(settings=LossSettings.model_validate(settings), positive_weight=positive_weight, shift=shift)
 
 
 def draw_examples(n: int = 64, *, spread: float = 4.0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -44,6 +44,12 @@ def test_the_loss_is_torchs(weight: float) -> None:
     reference = torch.nn.BCEWithLogitsLoss(pos_weight=torch.tensor(weight, dtype=torch.float64))(logits, targets)
     ours = cancer_loss(logits, targets, terms_of(positive_weight=weight))
     assert ours.item() == pytest.approx(reference.item(), rel=1e-9)
+
+
+def test_the_shift_is_added_to_the_logits() -> None:
+    logits, targets = draw_examples()
+    reference = torch.nn.BCEWithLogitsLoss()(logits + 1.5, targets)
+    assert cancer_loss(logits, targets, terms_of(shift=1.5)).item() == pytest.approx(reference.item(), rel=1e-9)
 
 
 def test_softened_cases_are_torchs_with_their_lower_target() -> None:
@@ -83,6 +89,7 @@ def test_the_focal_loss_with_gamma_0_is_cross_entropy(soften: float) -> None:
 
 ALL_TERMS = [
     terms_of(positive_weight=3.0),
+    terms_of(positive_weight=3.0, shift=-2.0),
     terms_of(positive_weight=3.0, soften_positives=0.2),
     terms_of(name="focal", focal_gamma=0.5, positive_weight=3.0, soften_positives=0.2),
     terms_of(name="focal", focal_gamma=2.0),

@@ -1,5 +1,6 @@
 """How wrong a batch of logits is."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,28 +20,48 @@ class ExampleCounts(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossTerms:
-    """The loss of one training: its settings, and the numbers that they come to with its examples."""
+    """The loss of one training: its settings, and the numbers that they come to with its examples.
+
+    `shift` is added to the logits before they are judged, so that the network learns logits without it.
+    """
 
     settings: LossSettings
     positive_weight: float
+    shift: float
 
 
-def set_loss_terms(settings: LossSettings, *, drawn: ExampleCounts) -> LossTerms:
-    """The loss of a training whose epochs draw that many cases and controls.
+def set_loss_terms(settings: LossSettings, *, drawn: ExampleCounts, trainable: ExampleCounts) -> LossTerms:
+    """The loss of a training whose epochs draw so many cases and controls, out of so many that may be trained on.
 
     Raises:
         ConfigError: the settings go by the odds of an epoch, which lacks cases or controls.
     """
-    if settings.positive_weight == "auto":
-        _check_odds(drawn, key="positive_weight", found=settings.positive_weight)
-        return LossTerms(settings=settings, positive_weight=drawn.controls / drawn.cases)
-    return LossTerms(settings=settings, positive_weight=settings.positive_weight)
+    weight, prevalence, shift = settings.positive_weight, settings.prevalence, 0.0
+    if weight == "auto":
+        _check_odds(drawn, key="positive_weight", found=weight)
+        weight = drawn.controls / drawn.cases
+    if prevalence is not None:
+        _check_odds(drawn, key="prevalence", found=prevalence)
+        true = trainable.cases / sum(trainable) if prevalence == "training" else prevalence
+        shift = prevalence_shift(drawn, positive_weight=weight, prevalence=true)
+    return LossTerms(settings=settings, positive_weight=weight, shift=shift)
+
+
+def prevalence_shift(drawn: ExampleCounts, *, positive_weight: float, prevalence: float) -> float:
+    """The log-odds of a case among what is trained on, weighed, less those where it has a prevalence, in (0, 1).
+
+    A network that minimises cross-entropy on logits plus this shift gives the logits of the prevalence, if cases and
+    controls are drawn by chance among their own: King and Zeng 2001 (doi:10.1093/oxfordjournals.pan.a004868), Menon et
+    al. 2021 (arXiv:2007.07314).
+    """
+    trained_under = math.log(drawn.cases) - math.log(drawn.controls) + math.log(positive_weight)
+    return trained_under - (math.log(prevalence) - math.log1p(-prevalence))
 
 
 def cancer_loss(logits: torch.Tensor, targets: torch.Tensor, terms: LossTerms) -> torch.Tensor:
     """The loss of logits against 0 or 1, both (example,), computed in float32 or better."""
     settings, exact = terms.settings, torch.promote_types(logits.dtype, torch.float32)
-    logits, targets = logits.to(exact), targets.to(exact)
+    logits, targets = logits.to(exact) + terms.shift, targets.to(exact)
     mean_of_each = _loss_of_each(logits, targets, terms).mean()
     if settings.name == "average-precision":
         surrogate = average_precision_loss(logits, targets, temperature=settings.temperature)

@@ -10,7 +10,10 @@ _LOSSES_THAT_USE = {
     "focal_gamma": ("focal",),
     "surrogate_share": _SURROGATES,
     "temperature": ("average-precision",),
+    "prevalence": ("bce",),  # the others are not least where a score is the probability
 }
+# other strategies choose controls by what is in them, so that one shift of all logits does not undo it
+_DRAWN_BY_CHANCE = ("all", "undersample", "upsample", "balanced-batch")
 
 
 def check_recipe(recipe: Recipe, name_or_path: str) -> None:
@@ -93,6 +96,8 @@ def _check_loss(recipe: Recipe, name_or_path: str) -> None:
             )
     if recipe.loss.name in _SURROGATES:
         _check_surrogate(recipe, name_or_path)
+    if recipe.loss.prevalence is not None:
+        _check_prevalence(recipe, name_or_path)
 
 
 def _check_surrogate(recipe: Recipe, name_or_path: str) -> None:
@@ -108,3 +113,17 @@ def _check_surrogate(recipe: Recipe, name_or_path: str) -> None:
                 f"recipe {name_or_path}: loss.{key}: found {value!r}, which only cross-entropy uses, but "
                 "loss.surrogate_share = 1 leaves none of it; set a smaller share, or leave this key out"
             )
+
+
+def _check_prevalence(recipe: Recipe, name_or_path: str) -> None:
+    if recipe.sampling not in _DRAWN_BY_CHANCE:
+        raise ConfigError(
+            f"recipe {name_or_path}: loss.prevalence: found {recipe.loss.prevalence!r} with sampling = "
+            f"{recipe.sampling!r}, which does not draw controls by chance, so that scores would be no probabilities; "
+            f"expected sampling = {' or '.join(repr(each) for each in _DRAWN_BY_CHANCE)}, or leave this key out"
+        )
+    if recipe.loss.soften_positives:
+        raise ConfigError(
+            f"recipe {name_or_path}: loss.soften_positives: found {recipe.loss.soften_positives:g} with "
+            "loss.prevalence, but a score that is learned from such targets is no probability; leave one of them out"
+        )

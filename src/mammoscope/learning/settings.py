@@ -81,7 +81,8 @@ class LossSettings(Settings):
 
     `positive_weight` multiplies the loss of the cases; "auto" makes both classes of an epoch weigh alike.
     `soften_positives` is what the target of a case lacks to 1. `surrogate_share` is the part of the loss that stands
-    for a measure of the whole batch (average precision, pF1); the rest is cross-entropy.
+    for a measure of the whole batch (average precision, pF1); the rest is cross-entropy. `prevalence` is the share of
+    cases where scores are to be probabilities: that of what may be trained on ("training"), or a number.
     """
 
     name: Literal["bce", "focal", "average-precision", "pf1"] = "bce"
@@ -90,11 +91,17 @@ class LossSettings(Settings):
     focal_gamma: NotNegative = 2.0  # the best of Lin et al. 2017 (arXiv:1708.02002)
     surrogate_share: Share = 0.5
     temperature: Annotated[float, Field(ge=0.001)] = 1.0  # of RankNet's pairs (doi:10.1145/1102351.1102363)
+    prevalence: Annotated[float, Field(gt=0, lt=1)] | Literal["training"] | None = None
 
     @field_validator("positive_weight", mode="wrap")
     @classmethod
     def _say_both_ways(cls, value: object, check: ValidatorFunctionWrapHandler) -> object:
         return _check_in_one_sentence(value, check, expected="a number above 0, or 'auto'")
+
+    @field_validator("prevalence", mode="wrap")
+    @classmethod
+    def _say_all_ways(cls, value: object, check: ValidatorFunctionWrapHandler) -> object:
+        return _check_in_one_sentence(value, check, expected="a number above 0 and below 1, or 'training'")
 
 
 class OptimizerSettings(Settings):

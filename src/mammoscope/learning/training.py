@@ -91,14 +91,16 @@ def select_rows(
 
 
 def loss_terms_of(sampler: EpochSampler) -> LossTerms:
-    """The loss of a training, from the images that its epochs draw.
+    """The loss of a training, from the images that its epochs draw and those that they draw from.
 
     Raises:
         ConfigError: as `set_loss_terms`.
     """
-    return set_loss_terms(
-        sampler.recipe.loss, drawn=ExampleCounts(sampler.counts.case_images, sampler.counts.control_images)
+    drawn, trainable = (
+        ExampleCounts(counts.case_images, counts.control_images)
+        for counts in (sampler.counts, count_epoch(sampler.rows))
     )
+    return set_loss_terms(sampler.recipe.loss, drawn=drawn, trainable=trainable)
 
 
 def add_scores(training: pl.DataFrame, path: Path) -> pl.DataFrame:

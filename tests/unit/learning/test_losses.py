@@ -2,16 +2,18 @@
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import polars as pl
 import pytest
 import torch
 
 from mammoscope.errors import ConfigError
+from mammoscope.evaluation.scores import read_scores
 from mammoscope.imaging.store import PreparedStore
 from mammoscope.learning import training
 from mammoscope.learning.batches import EpochSampler
-from mammoscope.learning.losses import ExampleCounts, set_loss_terms
+from mammoscope.learning.losses import ExampleCounts, prevalence_shift, set_loss_terms
 from mammoscope.learning.network import CancerNetwork, build_network
 from mammoscope.learning.run import Run
 from mammoscope.learning.settings import LossSettings, Recipe
@@ -25,16 +27,16 @@ THREE_QUARTERS = math.log(3)  # the logit of a score of 3/4
 
 
 @pytest.fixture
-def first_loss(
+def train_constant(
     recipe_of: RecipeOf,
     tiny_manifest: pl.DataFrame,
     tiny_store: PreparedStore,
     start_tiny_run: StartRun,
     monkeypatch: pytest.MonkeyPatch,
-) -> FirstLoss:
-    """The loss that the history has of the first step, of a network that gives one logit for every picture."""
+) -> Callable[..., Run]:
+    """A training of one epoch, of a network that gives one logit for every picture."""
 
-    def train(*assignments: str, logit: float) -> float:
+    def train(*assignments: str, logit: float) -> Run:
         def build(recipe: Recipe) -> CancerNetwork:
             network = build_network(recipe)
             weight, bias = list(network.head.parameters())[-2:]
@@ -45,28 +47,74 @@ def first_loss(
         monkeypatch.setattr(training, "build_network", build)
         run = start_tiny_run(recipe_of("epochs=1", *assignments))
         train_fold(run, tiny_manifest, tiny_store, fold=0, on_step=lambda _: None)
+        return run
+
+    return train
+
+
+@pytest.fixture
+def first_loss(train_constant: Callable[..., Run]) -> FirstLoss:
+    """The loss that the history has of such a training; with all pictures in one batch, it is that of the start."""
+
+    def read(*assignments: str, logit: float) -> float:
+        run = train_constant(*assignments, logit=logit)
         history = pl.read_csv(run.fold_path(0) / "history.csv")
         assert history.height == 1
         loss: float = history["train_loss"][0]
         return loss
 
-    return train
+    return read
 
 
 def test_a_number_is_the_weight_and_auto_is_the_odds_against_a_case() -> None:
-    counts = ExampleCounts(cases=20, controls=50)
-    assert set_loss_terms(LossSettings(positive_weight=4.0), drawn=counts).positive_weight == 4.0
-    assert set_loss_terms(LossSettings(positive_weight="auto"), drawn=counts).positive_weight == 2.5
+    counts = {"drawn": ExampleCounts(cases=20, controls=50), "trainable": ExampleCounts(cases=20, controls=980)}
+    assert set_loss_terms(LossSettings(positive_weight=4.0), **counts).positive_weight == 4.0
+    assert set_loss_terms(LossSettings(positive_weight="auto"), **counts).positive_weight == 2.5
 
 
 @pytest.mark.parametrize("counts", [ExampleCounts(4, 0), ExampleCounts(0, 4), ExampleCounts(0, 0)])
-def test_auto_without_cases_or_controls_is_refused(counts: ExampleCounts) -> None:
-    sentence = (
-        rf"loss\.positive_weight: found 'auto'.* {counts.cases} cases and {counts.controls} controls in one; choose"
-    )
-    with pytest.raises(ConfigError, match=sentence):
-        set_loss_terms(LossSettings(positive_weight="auto"), drawn=counts)
-    assert set_loss_terms(LossSettings(), drawn=counts).positive_weight == 1.0
+def test_what_goes_by_the_odds_of_an_epoch_is_refused_without_them(counts: ExampleCounts) -> None:
+    trainable, rest = ExampleCounts(4, 4), f"{counts.cases} cases and {counts.controls} controls in one; choose"
+    with pytest.raises(ConfigError, match=rf"loss\.positive_weight: found 'auto', .* {rest}"):
+        set_loss_terms(LossSettings(positive_weight="auto"), drawn=counts, trainable=trainable)
+    with pytest.raises(ConfigError, match=rf"loss\.prevalence: found 0\.1, .* {rest}"):
+        set_loss_terms(LossSettings(prevalence=0.1), drawn=counts, trainable=trainable)
+    assert set_loss_terms(LossSettings(), drawn=counts, trainable=trainable).positive_weight == 1.0
+
+
+@pytest.mark.parametrize(
+    ("drawn", "weight", "prevalence", "shift"),
+    [
+        (ExampleCounts(50, 50), 1.0, 0.02, math.log(49)),  # even odds, where they are 1 to 49
+        (ExampleCounts(100, 700), 7.0, 0.02, math.log(49)),  # a weight of 7 makes the odds of 1 to 7 even
+        (ExampleCounts(10, 90), 1.0, 0.1, 0.0),  # nothing was changed
+        (ExampleCounts(10, 90), 3.0, 0.1, math.log(3)),
+        (ExampleCounts(10, 90), 1.0, 0.5, -math.log(9)),  # a population with more cases
+        (ExampleCounts(1, 1), 0.5, 0.25, math.log(1.5)),
+    ],
+)
+def test_the_shift_worked_by_hand(drawn: ExampleCounts, weight: float, prevalence: float, shift: float) -> None:
+    found = prevalence_shift(drawn, positive_weight=weight, prevalence=prevalence)
+    assert found == pytest.approx(shift, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("prevalence", "weight", "shift"),
+    [
+        (None, 1.0, 0.0),
+        (None, "auto", 0.0),
+        ("training", 1.0, math.log(20 / 50) + math.log(49)),
+        ("training", "auto", math.log(49)),
+        (0.5, 1.0, math.log(20 / 50)),
+        (0.1, 5.0, math.log(20 / 50 * 5) + math.log(9)),
+    ],
+)
+def test_the_shift_is_from_what_is_drawn_and_weighed_to_what_is_true(
+    prevalence: float | Literal["training"] | None, weight: float | Literal["auto"], shift: float
+) -> None:
+    settings = LossSettings(prevalence=prevalence, positive_weight=weight)
+    terms = set_loss_terms(settings, drawn=ExampleCounts(20, 50), trainable=ExampleCounts(20, 980))
+    assert terms.shift == pytest.approx(shift, abs=1e-12)
 
 
 def test_a_weight_that_cannot_be_had_is_refused_before_any_fold_is_trained(
@@ -161,3 +209,30 @@ def test_auto_makes_the_classes_of_an_undersampled_epoch_weigh_alike(first_loss:
     undersampled = ("sampling=undersample", "balance.controls_per_case=2.0", "batch.size=12")
     loss = first_loss(*undersampled, "loss.positive_weight=auto", logit=THREE_QUARTERS)
     assert loss == pytest.approx((4 * 2 * AS_CASE + 8 * AS_CONTROL) / 12, abs=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("assignments", "expected"),
+    [
+        # odds of 1 to 3, where they are 1 to 9
+        (("loss.prevalence=0.1", "batch.size=16"), CROSS_ENTROPY),
+        # even odds, weighed, where they are 1 to 3
+        (
+            ("loss.prevalence=training", "sampling=undersample", "batch.size=8"),
+            (4 * AS_CASE + 4 * AS_CONTROL) / 8,
+        ),
+        (
+            ("loss.prevalence=training", "loss.positive_weight=auto", "batch.size=16"),
+            (4 * 3 * AS_CASE + 12 * AS_CONTROL) / 16,
+        ),
+    ],
+)
+def test_a_network_is_judged_as_if_its_scores_were_for_the_prevalence_and_gives_those(
+    train_constant: Callable[..., Run], assignments: tuple[str, ...], expected: float
+) -> None:
+    """A shift of ln 3 each time: scores of 1/2 are judged as 3/4, and come out as they were."""
+    run = train_constant(*assignments, "optimizer.rate=1e-9", logit=0.0)
+    history = pl.read_csv(run.fold_path(0) / "history.csv")
+    assert history["train_loss"].to_list() == pytest.approx([expected], abs=2e-6)
+    scores = read_scores(run.fold_path(0) / "scores.parquet")["score"].to_list()
+    assert scores == pytest.approx([0.5] * 16, abs=1e-6)

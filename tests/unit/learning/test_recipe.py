@@ -71,6 +71,14 @@ def test_an_override_takes_the_place_of_a_value() -> None:
         ("loss.surrogate_share=-0.1", r"loss\.surrogate_share: found -0\.1"),
         ("loss.temperature=0", r"loss\.temperature: found 0"),
         ("loss.surrogate_share=1.0", r"surrogate_share: found 1\.0, which loss\.name = 'bce' does not use; expected"),
+        (
+            "loss.prevalence=1.0",
+            r"loss\.prevalence: found 1\.0; expected a number above 0 and below 1, or 'training'$",
+        ),
+        ("loss.prevalence=0", r"loss\.prevalence: found 0; expected a number above 0 and below 1, or 'training'$"),
+        ("loss.prevalence=-0.1", r"loss\.prevalence: found -0\.1; expected a number"),
+        ("loss.prevalence=nan", r"loss\.prevalence: found nan; expected a number"),
+        ("loss.prevalence=cohort", r"loss\.prevalence: found 'cohort'; expected a number"),
         ("loss.name=hinge", r"loss\.name: found 'hinge'"),
         (
             "loss.focal_gamma=1.0",
@@ -285,6 +293,24 @@ def test_a_weight_is_a_number_or_a_word_and_survives_the_run_folder(recipe_of: R
             ("loss.name=average-precision", "loss.surrogate_share=1.0", "loss.soften_positives=0.1"),
             r"loss\.soften_positives: found 0\.1, which only cross-entropy uses",
         ),
+        *(
+            (
+                (f"loss.name={name}", "loss.prevalence=training"),
+                rf"loss\.prevalence: found 'training', which loss\.name = '{name}' does not use; .* = 'bce' only",
+            )
+            for name in ("focal", "average-precision", "pf1")
+        ),
+        *(
+            (
+                (f"sampling={sampling}", "loss.prevalence=0.01"),
+                rf"loss\.prevalence: found 0\.01 with sampling = '{sampling}', which does not draw controls by chance",
+            )
+            for sampling in ("matched", "matched-controls", "hard-negatives")
+        ),
+        (
+            ("loss.prevalence=training", "loss.soften_positives=0.1"),
+            r"loss\.soften_positives: found 0\.1 with loss\.prevalence, but a score that is learned from such targets",
+        ),
     ],
 )
 def test_a_loss_that_cannot_be_is_refused(recipe_of: RecipeOf, assignments: tuple[str, ...], sentence: str) -> None:
@@ -297,3 +323,13 @@ def test_a_loss_that_can_be_is_none_of_these(recipe_of: RecipeOf) -> None:
     weighed = recipe_of("loss.name=average-precision", "loss.positive_weight=2", "loss.soften_positives=0.1").loss
     assert (weighed.surrogate_share, weighed.temperature) == (0.5, 1.0)
     assert recipe_of("loss.name=average-precision", "loss.surrogate_share=0").loss.surrogate_share == 0.0
+
+
+@pytest.mark.parametrize("sampling", ["all", "undersample", "upsample", "balanced-batch"])
+@pytest.mark.parametrize("prevalence", ["training", 0.01])
+def test_a_prevalence_goes_with_sampling_by_chance_and_survives_the_run_folder(
+    recipe_of: RecipeOf, sampling: str, prevalence: object
+) -> None:
+    recipe = recipe_of(f"sampling={sampling}", f"loss.prevalence={prevalence}", "loss.positive_weight=auto")
+    assert recipe.loss.prevalence == prevalence
+    assert build_settings(Recipe, parse_toml(to_toml(recipe), where="run"), where="run") == recipe

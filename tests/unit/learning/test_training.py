@@ -338,6 +338,7 @@ def test_the_whole_network_learns_where_it_is_not_frozen(recipe_of: RecipeOf, tr
         "loss.positive_weight=5.0",
         "loss.positive_weight=auto",
         "loss.soften_positives=0.2",
+        "loss.prevalence=0.01",
         "loss.name=focal",
         "loss.name=average-precision",
         "loss.name=pf1",
@@ -531,7 +532,7 @@ def test_a_training_that_diverges_says_what_to_do(
 
 def test_scores_that_are_no_numbers_are_refused(recipe_of: RecipeOf) -> None:
     recipe = recipe_of()
-    terms = LossTerms(settings=recipe.loss, positive_weight=1.0)
+    terms = LossTerms(settings=recipe.loss, positive_weight=1.0, shift=0.0)
     task = TrainingTask(build_network(recipe), recipe, fold=0, n_steps=1, loss_terms=terms)
     torch.nn.init.constant_(list(task.network.head.parameters())[-1], float("nan"))
     task.network.eval()
