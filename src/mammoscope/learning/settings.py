@@ -104,6 +104,17 @@ class LossSettings(Settings):
         return _check_in_one_sentence(value, check, expected="a number above 0 and below 1, or 'training'")
 
 
+class AuxiliarySettings(Settings):
+    """How much the loss of each further question to the network weighs beside that of cancer; 0: it is not asked."""
+
+    view: NotNegative = 0.0
+    density: NotNegative = 0.0
+    birads: NotNegative = 0.0
+    invasive: NotNegative = 0.0
+    difficult_negative: NotNegative = 0.0
+    biopsy: NotNegative = 0.0
+
+
 class OptimizerSettings(Settings):
     """Rate per step, weight decay, and the largest gradient norm (0: not clipped)."""
 
@@ -142,6 +153,7 @@ class Recipe(Settings):
     head: HeadSettings = HeadSettings()
     augment: AugmentSettings = AugmentSettings()
     loss: LossSettings = LossSettings()
+    auxiliary: AuxiliarySettings = AuxiliarySettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     batch: BatchSettings = BatchSettings()

@@ -79,6 +79,9 @@ def test_an_override_takes_the_place_of_a_value() -> None:
         ("loss.prevalence=-0.1", r"loss\.prevalence: found -0\.1; expected a number"),
         ("loss.prevalence=nan", r"loss\.prevalence: found nan; expected a number"),
         ("loss.prevalence=cohort", r"loss\.prevalence: found 'cohort'; expected a number"),
+        ("auxiliary.view=-0.1", r"auxiliary\.view: found -0\.1; input should be greater than or equal to 0"),
+        ("auxiliary.biopsy=nan", r"auxiliary\.biopsy: found nan"),
+        ("auxiliary.age=1", r"auxiliary\.age: unknown key; known here: biopsy, birads, density, difficult_negative"),
         ("loss.name=hinge", r"loss\.name: found 'hinge'"),
         (
             "loss.focal_gamma=1.0",
