@@ -49,3 +49,4 @@ def test_no_strategy_lets_a_held_out_patient_in(
         assert training[drawn["position"]].equals(drawn.drop("position", "strength"))
         assert set(drawn["strength"]) <= {1.0, balance.repeat_strength}
     assert epochs[0].height == epochs[1].height
+    assert epochs[0]["cancer"].sum() == epochs[1]["cancer"].sum()

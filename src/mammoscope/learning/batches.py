@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
+from mammoscope.cohort.balance import count_epoch
 from mammoscope.imaging.store import PreparedStore
 from mammoscope.learning.examples import draw_examples
 from mammoscope.learning.settings import Recipe
@@ -64,7 +65,9 @@ class EpochSampler(Sampler[Draw]):
 
     def __init__(self, rows: pl.DataFrame, recipe: Recipe, *, fold: int) -> None:
         self.rows, self.recipe, self.fold, self.epoch = rows, recipe, fold, 0
-        self.n_drawn = self._draw(0).height // recipe.batch.size * recipe.batch.size  # of every epoch alike
+        drawn = self._draw(0)
+        # both are of every epoch alike; the counts are before the pictures that fill no batch are left out by chance
+        self.counts, self.n_drawn = count_epoch(drawn), drawn.height // recipe.batch.size * recipe.batch.size
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch comes next; Lightning calls this."""

@@ -3,7 +3,17 @@
 from mammoscope.cohort.balance import USED_KEYS
 from mammoscope.cohort.matching import DEFAULT_AGE_WITHIN_YEARS
 from mammoscope.errors import ConfigError
-from mammoscope.learning.settings import Recipe
+from mammoscope.learning.settings import LossSettings, Recipe
+
+_SURROGATES = ("average-precision", "pf1")
+_LOSSES_THAT_USE = {
+    "focal_gamma": ("focal",),
+    "surrogate_share": _SURROGATES,
+    "temperature": ("average-precision",),
+    "prevalence": ("bce",),  # the others are not least where a score is the probability
+}
+# other strategies choose controls by what is in them, so that one shift of all logits does not undo it
+_DRAWN_BY_CHANCE = ("all", "undersample", "upsample", "balanced-batch")
 
 
 def check_recipe(recipe: Recipe, name_or_path: str) -> None:
@@ -29,6 +39,7 @@ def check_recipe(recipe: Recipe, name_or_path: str) -> None:
             "expected it with level = 'breast'"
         )
     _check_balance(recipe, name_or_path)
+    _check_loss(recipe, name_or_path)
     sizes = recipe.picture
     for name in ("train", "held_out"):
         if (getattr(sizes, f"{name}_rows") is None) != (getattr(sizes, f"{name}_columns") is None):
@@ -78,3 +89,46 @@ def _check_strength(recipe: Recipe, name_or_path: str) -> None:
                 f"recipe {name_or_path}: balance.repeat_strength: found {strength:g}, which times augment.{key} is "
                 f"{getattr(recipe.augment, key) * strength:g}; expected less than {most:g}; lower one of them"
             )
+
+
+def _check_loss(recipe: Recipe, name_or_path: str) -> None:
+    for key, value in recipe.loss.model_dump(exclude_defaults=True).items():
+        if recipe.loss.name not in _LOSSES_THAT_USE.get(key, (recipe.loss.name,)):
+            users = " or ".join(repr(name) for name in _LOSSES_THAT_USE[key])
+            raise ConfigError(
+                f"recipe {name_or_path}: loss.{key}: found {value!r}, which loss.name = {recipe.loss.name!r} does not "
+                f"use; expected it with loss.name = {users} only"
+            )
+    if recipe.loss.name in _SURROGATES:
+        _check_surrogate(recipe, name_or_path)
+    if recipe.loss.prevalence is not None:
+        _check_prevalence(recipe, name_or_path)
+
+
+def _check_surrogate(recipe: Recipe, name_or_path: str) -> None:
+    if (recipe.batch.micro or recipe.batch.size) == 1:
+        raise ConfigError(
+            f"recipe {name_or_path}: loss.name: found {recipe.loss.name!r} with one picture at a time, which has no "
+            "others to be held against; expected batch.micro (or batch.size) of 2 or more"
+        )
+    for key in ("positive_weight", "soften_positives"):
+        value = getattr(recipe.loss, key)
+        if recipe.loss.surrogate_share == 1 and value != LossSettings.model_fields[key].default:
+            raise ConfigError(
+                f"recipe {name_or_path}: loss.{key}: found {value!r}, which only cross-entropy uses, but "
+                "loss.surrogate_share = 1 leaves none of it; set a smaller share, or leave this key out"
+            )
+
+
+def _check_prevalence(recipe: Recipe, name_or_path: str) -> None:
+    if recipe.sampling not in _DRAWN_BY_CHANCE:
+        raise ConfigError(
+            f"recipe {name_or_path}: loss.prevalence: found {recipe.loss.prevalence!r} with sampling = "
+            f"{recipe.sampling!r}, which does not draw controls by chance, so that scores would be no probabilities; "
+            f"expected sampling = {' or '.join(repr(each) for each in _DRAWN_BY_CHANCE)}, or leave this key out"
+        )
+    if recipe.loss.soften_positives:
+        raise ConfigError(
+            f"recipe {name_or_path}: loss.soften_positives: found {recipe.loss.soften_positives:g} with "
+            "loss.prevalence, but a score that is learned from such targets is no probability; leave one of them out"
+        )

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
 from mammoscope.cohort.balance import BalanceSettings, SamplingStrategy
 from mammoscope.config import Settings
@@ -14,6 +14,14 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Pixels = Annotated[int, Field(ge=32, le=8192)]
+
+
+def _check_in_one_sentence(value: object, check: ValidatorFunctionWrapHandler, *, expected: str) -> object:
+    """The checked value of a key that takes a number or a word; one sentence says what it takes, not one for each."""
+    try:
+        return check(value)
+    except ValidationError as error:
+        raise ValueError(f"expected {expected}") from error
 
 
 class StoreSettings(Settings):
@@ -78,9 +86,42 @@ class AugmentSettings(Settings):
 
 
 class LossSettings(Settings):
-    """Binary cross-entropy; `positive_weight` multiplies the loss of the cases."""
+    """What is minimised; each key beyond `name` is for the losses that `recipe_checks` lets use it.
 
-    positive_weight: Positive = 1.0
+    `positive_weight` multiplies the loss of the cases; "auto" makes both classes of an epoch weigh alike.
+    `soften_positives` is what the target of a case lacks to 1. `surrogate_share` is the part of the loss that stands
+    for a measure of the whole batch (average precision, pF1); the rest is cross-entropy. `prevalence` is the share of
+    cases where scores are to be probabilities: that of what may be trained on ("training"), or a number.
+    """
+
+    name: Literal["bce", "focal", "average-precision", "pf1"] = "bce"
+    positive_weight: Positive | Literal["auto"] = 1.0
+    soften_positives: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    focal_gamma: NotNegative = 2.0  # the best of Lin et al. 2017 (arXiv:1708.02002)
+    surrogate_share: Share = 0.5
+    temperature: Annotated[float, Field(ge=0.001)] = 1.0  # of RankNet's pairs (doi:10.1145/1102351.1102363)
+    prevalence: Annotated[float, Field(gt=0, lt=1)] | Literal["training"] | None = None
+
+    @field_validator("positive_weight", mode="wrap")
+    @classmethod
+    def _say_both_ways(cls, value: object, check: ValidatorFunctionWrapHandler) -> object:
+        return _check_in_one_sentence(value, check, expected="a number above 0, or 'auto'")
+
+    @field_validator("prevalence", mode="wrap")
+    @classmethod
+    def _say_all_ways(cls, value: object, check: ValidatorFunctionWrapHandler) -> object:
+        return _check_in_one_sentence(value, check, expected="a number above 0 and below 1, or 'training'")
+
+
+class AuxiliarySettings(Settings):
+    """How much the loss of each further question to the network weighs beside that of cancer; 0: it is not asked."""
+
+    view: NotNegative = 0.0
+    density: NotNegative = 0.0
+    birads: NotNegative = 0.0
+    invasive: NotNegative = 0.0
+    difficult_negative: NotNegative = 0.0
+    biopsy: NotNegative = 0.0
 
 
 class OptimizerSettings(Settings):
@@ -123,6 +164,7 @@ class Recipe(Settings):
     head: HeadSettings = HeadSettings()
     augment: AugmentSettings = AugmentSettings()
     loss: LossSettings = LossSettings()
+    auxiliary: AuxiliarySettings = AuxiliarySettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     batch: BatchSettings = BatchSettings()

@@ -9,7 +9,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from mammoscope.errors import ConfigError
 from mammoscope.learning.augment import augment
 from mammoscope.learning.batches import Batch, to_network_input
-from mammoscope.learning.losses import cancer_loss
+from mammoscope.learning.losses import LossTerms, cancer_loss
 from mammoscope.learning.network import CancerNetwork, NetworkOutput
 from mammoscope.learning.schedule import rate_factor
 from mammoscope.learning.scoring import gather_outputs
@@ -20,9 +20,12 @@ from mammoscope.learning.views import PictureLogits, combine_views
 class TrainingTask(lightning.LightningModule):
     """Batches to losses: the network of a recipe, its optimizer and its schedule over `n_steps` steps."""
 
-    def __init__(self, network: CancerNetwork, recipe: Recipe, *, fold: int, n_steps: int) -> None:
+    def __init__(
+        self, network: CancerNetwork, recipe: Recipe, *, fold: int, n_steps: int, loss_terms: LossTerms
+    ) -> None:
         super().__init__()
         self.network, self.recipe, self.fold, self.n_steps = network, recipe, fold, n_steps
+        self.loss_terms = loss_terms
         self.generator = torch.Generator()
         self._losses: list[torch.Tensor] = []
         self._held_out: list[NetworkOutput] = []
@@ -39,7 +42,7 @@ class TrainingTask(lightning.LightningModule):
         grey = to_network_input(batch.pictures, rows=picture.train_rows, columns=picture.train_columns)
         changed = augment(grey, self.recipe.augment, generator=self.generator, strengths=batch.strengths)
         logits = self._combine(self.network(changed), batch)
-        loss = cancer_loss(logits, batch.targets, self.recipe.loss)
+        loss = cancer_loss(logits, batch.targets, self.loss_terms)
         self._refuse_divergence(loss.detach(), "loss")
         self._losses.append(loss.detach())
         return loss

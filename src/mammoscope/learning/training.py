@@ -24,6 +24,7 @@ from mammoscope.files import replacing
 from mammoscope.imaging.store import PreparedStore
 from mammoscope.learning.batches import Batch, EpochSampler, StorePictures, held_out_batches, training_batches
 from mammoscope.learning.examples import list_examples
+from mammoscope.learning.losses import ExampleCounts, LossTerms, set_loss_terms
 from mammoscope.learning.network import CancerNetwork, build_network, load_backbone
 from mammoscope.learning.run import Run, forget_resume_point
 from mammoscope.learning.scoring import autocast_type, choose_device, score_batches, tabulate_scores
@@ -48,7 +49,7 @@ _HISTORY_SCHEMA = {
 def select_rows(
     manifest: pl.DataFrame, store: PreparedStore, *, fold: int, recipe: Recipe
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rows to train on, sampled as the recipe says, and the held-out rows: those of the fold.
+    """The rows that may be trained on, before sampling, and the held-out rows: those of the fold.
 
     Only rows with an outcome whose picture is in the store.
 
@@ -56,7 +57,7 @@ def select_rows(
         TableError: the manifest is not split or has no such fold, nothing is held out, or there are not both cases and
             controls to train on.
         StoreError: the store holds no picture of the manifest.
-        ConfigError: a batch is bigger than the data.
+        ConfigError: a batch is bigger than the data, or as `set_loss_terms`.
     """
     _check_fold(manifest, fold)
     stored = manifest.filter(pl.col("image_id").is_in(store.image_ids))
@@ -68,23 +69,39 @@ def select_rows(
     usable = stored.filter(pl.col("cancer").is_not_null())
     held_out = usable.filter(pl.col("fold") == fold)
     # a patient without a fold is never held out, so trained on always
-    training = sample_rows(usable.filter(pl.col("fold").ne_missing(fold)), recipe.sampling)
+    training = usable.filter(pl.col("fold").ne_missing(fold))
+    sampled = sample_rows(training, recipe.sampling)
     if held_out.is_empty():
         raise TableError(f"fold {fold}: no held-out image has an outcome and a picture; prepare the cohort's images")
-    if training["cancer"].n_unique() != 2:  # noqa: PLR2004  # cases and controls
+    if sampled["cancer"].n_unique() != 2:  # noqa: PLR2004  # cases and controls
         raise TableError(
-            f"fold {fold}: found {training.height} images to train on without both cases and controls, expected both; "
+            f"fold {fold}: found {sampled.height} images to train on without both cases and controls, expected both; "
             "split with other folds, or prepare more pictures"
         )
     if recipe.balance.scores is not None:
         training = add_scores(training, Path(recipe.balance.scores))
-    if not len(EpochSampler(training, recipe, fold=fold)):
+    sampler = EpochSampler(training, recipe, fold=fold)
+    if not len(sampler):
         n_examples = list_examples(training, recipe.level).height
         raise ConfigError(
             f"batch.size: found {recipe.batch.size}, but fold {fold} has only {n_examples} {recipe.level}s to train "
             f"on, which fill no batch with sampling = {recipe.sampling!r}; set a smaller one"
         )
+    loss_terms_of(sampler)  # what cannot be had ends here, not after the folds before
     return training, held_out
+
+
+def loss_terms_of(sampler: EpochSampler) -> LossTerms:
+    """The loss of a training, from the examples that its epochs draw and those that they draw from.
+
+    Raises:
+        ConfigError: as `set_loss_terms`.
+    """
+    drawn, trainable = (
+        ExampleCounts(counts.case_images, counts.control_images)
+        for counts in (sampler.counts, count_epoch(list_examples(sampler.rows, sampler.recipe.level)))
+    )
+    return set_loss_terms(sampler.recipe.loss, drawn=drawn, trainable=trainable)
 
 
 def add_scores(training: pl.DataFrame, path: Path) -> pl.DataFrame:
@@ -169,7 +186,7 @@ def train_fold(
         load_backbone(network, recipe.backbone)
         sampler = EpochSampler(training, recipe, fold=fold)
         n_steps = recipe.epochs * count_steps(len(sampler), recipe)
-        task = TrainingTask(network, recipe, fold=fold, n_steps=n_steps)
+        task = TrainingTask(network, recipe, fold=fold, n_steps=n_steps, loss_terms=loss_terms_of(sampler))
         batches = training_batches(StorePictures(training, store), sampler)
         held_out_loader = held_out_batches(StorePictures(held_out, store), size=_HELD_OUT_BATCH)
         history = History(run.fold_path(fold) / "history.csv", held_out, sampler, on_step)

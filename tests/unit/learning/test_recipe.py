@@ -60,7 +60,33 @@ def test_an_override_takes_the_place_of_a_value() -> None:
         ("head.dropout=1.0", r"head\.dropout: found 1\.0"),
         ("augment.zoom=1.0", r"augment\.zoom: found 1\.0"),
         ("augment.flip_horizontal=1.5", r"augment\.flip_horizontal: found 1\.5"),
-        ("loss.positive_weight=0", r"loss\.positive_weight: found 0"),
+        ("loss.positive_weight=0", r"loss\.positive_weight: found 0; expected a number above 0, or 'auto'$"),
+        ("loss.positive_weight=-1", r"loss\.positive_weight: found -1; expected a number above 0, or 'auto'$"),
+        ("loss.positive_weight=nan", r"loss\.positive_weight: found nan; expected a number above 0, or 'auto'$"),
+        ("loss.positive_weight=even", r"loss\.positive_weight: found 'even'; expected a number above 0, or 'auto'$"),
+        ("loss.soften_positives=0.5", r"loss\.soften_positives: found 0\.5; input should be less than 0\.5"),
+        ("loss.soften_positives=-0.1", r"loss\.soften_positives: found -0\.1"),
+        ("loss.focal_gamma=-1", r"loss\.focal_gamma: found -1"),
+        ("loss.surrogate_share=1.5", r"loss\.surrogate_share: found 1\.5"),
+        ("loss.surrogate_share=-0.1", r"loss\.surrogate_share: found -0\.1"),
+        ("loss.temperature=0", r"loss\.temperature: found 0"),
+        ("loss.surrogate_share=1.0", r"surrogate_share: found 1\.0, which loss\.name = 'bce' does not use; expected"),
+        (
+            "loss.prevalence=1.0",
+            r"loss\.prevalence: found 1\.0; expected a number above 0 and below 1, or 'training'$",
+        ),
+        ("loss.prevalence=0", r"loss\.prevalence: found 0; expected a number above 0 and below 1, or 'training'$"),
+        ("loss.prevalence=-0.1", r"loss\.prevalence: found -0\.1; expected a number"),
+        ("loss.prevalence=nan", r"loss\.prevalence: found nan; expected a number"),
+        ("loss.prevalence=cohort", r"loss\.prevalence: found 'cohort'; expected a number"),
+        ("auxiliary.view=-0.1", r"auxiliary\.view: found -0\.1; input should be greater than or equal to 0"),
+        ("auxiliary.biopsy=nan", r"auxiliary\.biopsy: found nan"),
+        ("auxiliary.age=1", r"auxiliary\.age: unknown key; known here: biopsy, birads, density, difficult_negative"),
+        ("loss.name=hinge", r"loss\.name: found 'hinge'"),
+        (
+            "loss.focal_gamma=1.0",
+            r"focal_gamma: found 1\.0, which loss\.name = 'bce' does not use; expected it with loss\.name = 'focal' ",
+        ),
         ("schedule.warm_up=1.0", r"schedule\.warm_up: found 1\.0"),
         ("picture.spread=0", r"picture\.spread: found 0"),
         ("picture.train_rows=16", r"picture\.train_rows: found 16"),
@@ -233,3 +259,80 @@ def test_a_recipe_extends_a_file_beside_it_and_set_comes_last(tmp_path: Path) ->
 def test_what_cannot_be_extended_is_refused(text: str, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=sentence):
         read_recipe(write_recipe(tmp_path / "mine.toml", text), [])
+
+
+@pytest.mark.parametrize("weight", ["auto", 2.5, 3])
+def test_a_weight_is_a_number_or_a_word_and_survives_the_run_folder(recipe_of: RecipeOf, weight: object) -> None:
+    recipe = recipe_of(f"loss.positive_weight={weight}", "loss.name=focal", "loss.focal_gamma=0")
+    assert recipe.loss.positive_weight == weight
+    assert build_settings(Recipe, parse_toml(to_toml(recipe), where="run"), where="run") == recipe
+
+
+@pytest.mark.parametrize(
+    ("assignments", "sentence"),
+    [
+        (
+            ("loss.name=focal", "loss.surrogate_share=0.2"),
+            r"found 0\.2, which loss\.name = 'focal' does not use; .* loss\.name = 'average-precision' or 'pf1' only",
+        ),
+        (
+            ("loss.name=pf1", "loss.temperature=2.0"),
+            r"loss\.temperature: found 2\.0, which loss\.name = 'pf1' does not use",
+        ),
+        (
+            ("loss.name=average-precision", "loss.focal_gamma=1.0"),
+            r"loss\.focal_gamma: found 1\.0, which loss\.name = 'average-precision' does not use",
+        ),
+        (
+            ("loss.name=average-precision", "batch.micro=1"),
+            r"loss\.name: found 'average-precision' with one picture at a time, which has no others to be held against",
+        ),
+        (("loss.name=pf1", "batch.size=1"), r"loss\.name: found 'pf1' with one picture at a time"),
+        (
+            ("loss.name=pf1", "loss.surrogate_share=1", "loss.positive_weight=auto"),
+            r"loss\.positive_weight: found 'auto', which only cross-entropy uses, but loss\.surrogate_share = 1 leaves",
+        ),
+        (
+            ("loss.name=average-precision", "loss.surrogate_share=1.0", "loss.soften_positives=0.1"),
+            r"loss\.soften_positives: found 0\.1, which only cross-entropy uses",
+        ),
+        *(
+            (
+                (f"loss.name={name}", "loss.prevalence=training"),
+                rf"loss\.prevalence: found 'training', which loss\.name = '{name}' does not use; .* = 'bce' only",
+            )
+            for name in ("focal", "average-precision", "pf1")
+        ),
+        *(
+            (
+                (f"sampling={sampling}", "loss.prevalence=0.01"),
+                rf"loss\.prevalence: found 0\.01 with sampling = '{sampling}', which does not draw controls by chance",
+            )
+            for sampling in ("matched", "matched-controls", "hard-negatives")
+        ),
+        (
+            ("loss.prevalence=training", "loss.soften_positives=0.1"),
+            r"loss\.soften_positives: found 0\.1 with loss\.prevalence, but a score that is learned from such targets",
+        ),
+    ],
+)
+def test_a_loss_that_cannot_be_is_refused(recipe_of: RecipeOf, assignments: tuple[str, ...], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        recipe_of(*assignments)
+
+
+def test_a_loss_that_can_be_is_none_of_these(recipe_of: RecipeOf) -> None:
+    assert recipe_of("loss.name=pf1", "loss.surrogate_share=1", "batch.micro=2").loss.surrogate_share == 1.0
+    weighed = recipe_of("loss.name=average-precision", "loss.positive_weight=2", "loss.soften_positives=0.1").loss
+    assert (weighed.surrogate_share, weighed.temperature) == (0.5, 1.0)
+    assert recipe_of("loss.name=average-precision", "loss.surrogate_share=0").loss.surrogate_share == 0.0
+
+
+@pytest.mark.parametrize("sampling", ["all", "undersample", "upsample", "balanced-batch"])
+@pytest.mark.parametrize("prevalence", ["training", 0.01])
+def test_a_prevalence_goes_with_sampling_by_chance_and_survives_the_run_folder(
+    recipe_of: RecipeOf, sampling: str, prevalence: object
+) -> None:
+    recipe = recipe_of(f"sampling={sampling}", f"loss.prevalence={prevalence}", "loss.positive_weight=auto")
+    assert recipe.loss.prevalence == prevalence
+    assert build_settings(Recipe, parse_toml(to_toml(recipe), where="run"), where="run") == recipe
