@@ -9,6 +9,7 @@ import polars as pl
 
 from mammoscope.cohort.manifest import SCHEMA, manifest_path, read_manifest
 from mammoscope.errors import TableError, UserInputError
+from mammoscope.exam import BREAST
 
 _LEAST: Final = 2
 _NAMED_AT_MOST: Final = 3
@@ -97,7 +98,7 @@ def _check_clashes(owned: pl.DataFrame, cohorts: Sequence[Path]) -> None:
             f"join: {exams.height} exams have another patient in another cohort, expected one patient for each; "
             "index one cohort under another name of its source"
         )
-    breasts = owned.group_by("exam_id", "laterality").agg(pl.col("cancer").n_unique()).filter(pl.col("cancer") > 1)
+    breasts = owned.group_by(BREAST).agg(pl.col("cancer").n_unique()).filter(pl.col("cancer") > 1)
     if breasts.height:
         raise TableError(
             f"join: {breasts.height} breasts have another outcome in another cohort, expected one; "

@@ -1,6 +1,6 @@
 """The table of a cohort, a row for each mammogram: its schema, checked on reading and writing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,6 +8,7 @@ import polars as pl
 
 from mammoscope.anatomy import Laterality, View
 from mammoscope.errors import LeakageError, TableError
+from mammoscope.exam import BREAST
 from mammoscope.files import replacing, sha256_of_bytes
 
 SCHEMA: dict[str, pl.DataType] = {
@@ -41,8 +42,8 @@ FILE_NAME = "manifest.parquet"
 MANIFEST_VERSION = "1"
 _VERSION_KEY = "mammoscope.manifest_version"
 _HASH_KEY = "mammoscope.manifest_sha256"
-_OLDEST_YEARS = 130
-_HIGHEST_BIRADS = 6  # ACR BI-RADS assessment categories are 0 to 6
+OLDEST_YEARS = 130
+HIGHEST_BIRADS = 6  # ACR BI-RADS assessment categories are 0 to 6
 _PROBLEMS_SHOWN = 50
 _ROWS_SHOWN = 8
 
@@ -193,11 +194,9 @@ def _value_problems(rows: pl.DataFrame) -> Iterator[Problem]:
         expected = f"one of {', '.join(allowed)}"
         yield from _found(bad, name, expected)
     yield from _found(
-        rows.filter(~pl.col("age_years").is_between(0, _OLDEST_YEARS)), "age_years", f"0 to {_OLDEST_YEARS} years"
+        rows.filter(~pl.col("age_years").is_between(0, OLDEST_YEARS)), "age_years", f"0 to {OLDEST_YEARS} years"
     )
-    yield from _found(
-        rows.filter(~pl.col("birads").is_between(0, _HIGHEST_BIRADS)), "birads", f"0 to {_HIGHEST_BIRADS}"
-    )
+    yield from _found(rows.filter(~pl.col("birads").is_between(0, HIGHEST_BIRADS)), "birads", f"0 to {HIGHEST_BIRADS}")
     yield from _found(rows.filter(pl.col("fold") < 0), "fold", "0 or more")
 
 
@@ -228,12 +227,12 @@ def _identity_problems(rows: pl.DataFrame) -> Iterator[Problem]:
     for found in _repeated(rows, ["exam_id"], pl.col("patient_id").n_unique()):
         sentence = f"exam_id: one exam of several patients in {name_rows(found)}, expected one patient"
         yield Problem(sentence, tuple(found), "mixed_patients")
-    for found in _repeated(rows, ["exam_id", "laterality"], pl.col("cancer").n_unique()):
+    for found in _repeated(rows, BREAST, pl.col("cancer").n_unique()):
         sentence = f"cancer: one breast with different outcomes in {name_rows(found)}, expected one outcome"
         yield Problem(sentence, tuple(found), "outcome_conflict")
 
 
-def _repeated(rows: pl.DataFrame, identity: list[str], count: pl.Expr) -> list[list[int]]:
+def _repeated(rows: pl.DataFrame, identity: Sequence[str], count: pl.Expr) -> list[list[int]]:
     """The rows of each identity for which the count is above one; a missing identity is another problem."""
     named = rows.drop_nulls(identity)
     groups = named.group_by(identity, maintain_order=True).agg("row", count.alias("count"))

@@ -15,11 +15,12 @@ import polars as pl
 from mammoscope.cohort.sources.csv_table import read_csv_table
 from mammoscope.cohort.stratify import deal_patients, describe_strata, even_out, number_labels
 from mammoscope.errors import LeakageError, TableError, UserInputError
+from mammoscope.exam import BREAST
 
 Place = Literal["site", "machine"]
 
 MIN_FOLDS = 2
-_BREAST = pl.struct("exam_id", "laterality")
+_BREAST = pl.struct(BREAST)
 _NAMED_AT_MOST = 8
 
 

@@ -9,6 +9,7 @@ import polars as pl
 
 from mammoscope.cohort.manifest import ALLOWED_VALUES, Problem, locate_problems, manifest_path, raise_problems
 from mammoscope.errors import TableError, UserInputError
+from mammoscope.exam import BREAST
 from mammoscope.files import replacing
 
 OnConflict = Literal["refuse", "exclude"]
@@ -269,7 +270,7 @@ def write_rejected(rejected: pl.DataFrame, cohort: Path) -> Path | None:
 
 def count_facts(found: IndexedCohort) -> dict[str, object]:
     """What a summary says of a cohort; of the rejected, the number for each reason."""
-    breasts = found.manifest.unique(["exam_id", "laterality"])
+    breasts = found.manifest.unique(BREAST)
     reasons = found.rejected["code"].value_counts(sort=True).sort("code")
     return {
         "images": found.manifest.height,

@@ -7,16 +7,15 @@ from typing import Final
 import polars as pl
 
 from mammoscope.anatomy import parse_laterality
-from mammoscope.cohort.manifest import ALLOWED_VALUES, SCHEMA, Problem, name_rows
+from mammoscope.cohort.manifest import ALLOWED_VALUES, HIGHEST_BIRADS, OLDEST_YEARS, SCHEMA, Problem, name_rows
 from mammoscope.cohort.sources.columns import ColumnReader
 from mammoscope.cohort.sources.csv_table import read_table
 from mammoscope.errors import TableError
+from mammoscope.exam import BREAST
 
 _KEYS: Final = ("patient_id", "exam_id", "laterality")
 _OF_THE_BREAST: Final = ("cancer", "biopsy", "invasive", "difficult_negative")
 _VALUES: Final = (*_OF_THE_BREAST, "age_years", "density", "birads", "site")
-_OLDEST_YEARS: Final = 130
-_HIGHEST_BIRADS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +107,16 @@ def _read_value(reader: ColumnReader, name: str) -> pl.Series:
     if name == "density":
         return reader.codes(name, {letter: letter for letter in ALLOWED_VALUES["density"]}, pl.String())
     if name == "birads":
-        codes = {str(category): category for category in range(_HIGHEST_BIRADS + 1)}
-        return reader.codes(name, codes, pl.Int64(), expected=f"0 to {_HIGHEST_BIRADS}")
+        codes = {str(category): category for category in range(HIGHEST_BIRADS + 1)}
+        return reader.codes(name, codes, pl.Int64(), expected=f"0 to {HIGHEST_BIRADS}")
     if name == "age_years":
-        return reader.read(name, _to_age, pl.Float64(), expected=f"0 to {_OLDEST_YEARS} years")
+        return reader.read(name, _to_age, pl.Float64(), expected=f"0 to {OLDEST_YEARS} years")
     return reader.flags(name)
 
 
 def _to_age(text: str) -> float:
     age = float(text)
-    if not 0 <= age <= _OLDEST_YEARS:
+    if not 0 <= age <= OLDEST_YEARS:
         raise ValueError("no age")
     return age
 
@@ -184,7 +183,7 @@ def _find_other_patients(joined: pl.DataFrame) -> list[Problem]:
 
 def _warn(joined: pl.DataFrame, outcomes: Outcomes) -> tuple[str, ...]:
     unused = outcomes.table.filter(~pl.col("row").is_in(joined["row"].drop_nulls().unique().to_list())).height
-    without = joined.filter(pl.col("row").is_null()).unique(["exam_id", "laterality"]).height
+    without = joined.filter(pl.col("row").is_null()).unique(BREAST).height
     is_sided = "laterality" in outcomes.keys
     sideless = 0 if is_sided else joined.filter(pl.col("told_cancer")).unique(["exam_id"]).height
     exams = joined.group_by("patient_id").agg(pl.col("exam_id").n_unique())

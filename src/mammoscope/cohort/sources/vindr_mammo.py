@@ -9,7 +9,7 @@ from typing import Final
 
 import polars as pl
 
-from mammoscope.cohort.manifest import Problem, name_rows
+from mammoscope.cohort.manifest import HIGHEST_BIRADS, Problem, name_rows
 from mammoscope.cohort.sources.columns import ColumnReader, fill_schema, spell_sides, spell_views
 from mammoscope.cohort.sources.csv_table import read_csv_table, require_columns
 from mammoscope.cohort.sources.indexing import (
@@ -24,12 +24,13 @@ from mammoscope.cohort.sources.indexing import (
     with_paths,
 )
 from mammoscope.cohort.sources.outcomes import OutcomeRule, decide_outcomes, findings_by_birads
+from mammoscope.exam import BREAST
 
 SOURCE: Final = "vindr_mammo"
 PUBLISHED: Final = PublishedCounts(images=20_000, patients=5_000)  # doi:10.13026/br2v-7517: exams, four views each
 LAYOUT: Final = "<study_id>/<image_id>.dicom"
 _COLUMNS: Final = ("study_id", "image_id", "laterality", "view_position", "breast_birads", "breast_density")
-_BIRADS: Final = {f"BI-RADS {category}": category for category in range(7)}
+_BIRADS: Final = {f"BI-RADS {category}": category for category in range(HIGHEST_BIRADS + 1)}
 _DENSITY: Final = {f"DENSITY {letter}": letter for letter in "ABCD"}
 
 
@@ -67,8 +68,8 @@ def read_vindr_mammo(table: Path, images: Path | None, *, rule: OutcomeRule, han
 
 def _find_conflicts(rows: pl.DataFrame) -> list[Problem]:
     """Breasts whose views have different categories: the category is the breast's."""
-    known = rows.with_row_index("row", offset=1).drop_nulls(["exam_id", "laterality", "birads"])
-    breasts = known.group_by("exam_id", "laterality", maintain_order=True).agg("row", pl.col("birads").n_unique())
+    known = rows.with_row_index("row", offset=1).drop_nulls([*BREAST, "birads"])
+    breasts = known.group_by(BREAST, maintain_order=True).agg("row", pl.col("birads").n_unique())
     return [
         Problem(
             f"breast_birads: one breast with different categories in {name_rows(found)}, expected one category",
