@@ -239,7 +239,7 @@ def _repeated(rows: pl.DataFrame, identity: Sequence[str], count: pl.Expr) -> li
     return groups.filter(pl.col("count") > 1)["row"].to_list()
 
 
-def name_rows(rows: list[int]) -> str:
+def name_rows(rows: Sequence[int]) -> str:
     """How sentences name rows, the first of them one by one."""
     more = f" and {len(rows) - _ROWS_SHOWN} more" if len(rows) > _ROWS_SHOWN else ""
     return f"row{'s' if len(rows) > 1 else ''} {', '.join(str(row) for row in rows[:_ROWS_SHOWN])}{more}"

@@ -195,8 +195,8 @@ def test_every_source_shows_an_example(run_cli: CliRun, command: str) -> None:
 
 VINDR = ("study_id,image_id,laterality,view_position,breast_birads,breast_density", "s,i,L,CC,BI-RADS 4,DENSITY B")
 CBIS = (
-    "patient_id,breast_density,left or right breast,image view,assessment,pathology,image file path",
-    "P_00001,3,LEFT,CC,4,BENIGN,Mass-Training_P_00001_LEFT_CC/1/2/000000.dcm",
+    "patient_id,breast_density,left or right breast,image view,abnormality id,assessment,pathology,image file path",
+    "P_00001,3,LEFT,CC,1,4,BENIGN,Mass-Training_P_00001_LEFT_CC/1/2/000000.dcm",
 )
 
 

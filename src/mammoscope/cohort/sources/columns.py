@@ -8,7 +8,7 @@ from typing import TypeVar
 import polars as pl
 
 from mammoscope.anatomy import parse_laterality, parse_view
-from mammoscope.cohort.manifest import SCHEMA, Problem
+from mammoscope.cohort.manifest import SCHEMA, Problem, name_rows
 from mammoscope.errors import UserInputError
 
 ValueT = TypeVar("ValueT")
@@ -66,10 +66,22 @@ class ColumnReader:
         values = [None if text is None else value_by_text.get(text) for text in column]
         return pl.Series(name, values, dtype=dtype)
 
+    def note_all(self, rows: Sequence[int], finding: str, *, expected: str, code: str) -> None:
+        """Add a problem of several rows, counted from 1."""
+        where = ", ".join(self.labels[row - 1] for row in rows) if self.labels else name_rows(rows)
+        self.problems.append(Problem(f"{finding} in {where}, expected {expected}", tuple(rows), code))
+
     def note(self, row: int, name: str, finding: str, *, code: str = "bad_value") -> None:
         """Add a problem of one row, counted from 1."""
         label = self.labels[row - 1] if self.labels else f"row {row}"
         self.problems.append(Problem(f"{label}, {name}: {finding}", (row,), code))
+
+
+def find_disagreeing(rows: pl.DataFrame, identity: Sequence[str], column: str) -> list[list[int]]:
+    """The rows, counted from 1, of each identity with several values of a column; unknown ones are passed over."""
+    known = rows.with_row_index("row", offset=1).drop_nulls([*identity, column])
+    groups = known.group_by(identity, maintain_order=True).agg("row", pl.col(column).n_unique().alias("count"))
+    return groups.filter(pl.col("count") > 1)["row"].to_list()
 
 
 def spell_sides(column: pl.Series) -> pl.Series:

@@ -10,7 +10,7 @@ from typing import Final
 import polars as pl
 
 from mammoscope.cohort.manifest import HIGHEST_BIRADS, Problem, name_rows
-from mammoscope.cohort.sources.columns import ColumnReader, fill_schema, spell_sides, spell_views
+from mammoscope.cohort.sources.columns import ColumnReader, fill_schema, find_disagreeing, spell_sides, spell_views
 from mammoscope.cohort.sources.csv_table import read_csv_table, require_columns
 from mammoscope.cohort.sources.indexing import (
     Handling,
@@ -68,13 +68,11 @@ def read_vindr_mammo(table: Path, images: Path | None, *, rule: OutcomeRule, han
 
 def _find_conflicts(rows: pl.DataFrame) -> list[Problem]:
     """Breasts whose views have different categories: the category is the breast's."""
-    known = rows.with_row_index("row", offset=1).drop_nulls([*BREAST, "birads"])
-    breasts = known.group_by(BREAST, maintain_order=True).agg("row", pl.col("birads").n_unique())
     return [
         Problem(
             f"breast_birads: one breast with different categories in {name_rows(found)}, expected one category",
             tuple(found),
             "outcome_conflict",
         )
-        for found in breasts.filter(pl.col("birads") > 1)["row"].to_list()
+        for found in find_disagreeing(rows, BREAST, "birads")
     ]
