@@ -93,6 +93,29 @@ def test_a_bad_lesion_leaves_its_film_out_and_not_only_its_line(write_lines: Wri
     assert cohort.rejected["image_id"].to_list() == ["mdb005"]
 
 
+@pytest.mark.parametrize(
+    ("line", "sentence", "code"),
+    [
+        (
+            "mdb001 G NORM",
+            "severity: one film that is normal and has a lesion in line 4, line 13, expected",
+            "outcome_",
+        ),
+        ("mdb001 F CIRC B 1 2 3", "tissue: one film with different tissues in line 4, line 13, expected", "bad_value"),
+    ],
+)
+def test_what_contradicts_itself_is_refused_or_left_out(
+    write_lines: WriteTable, line: str, sentence: str, code: str
+) -> None:
+    table = write_lines("Info.txt", *LINES, line)
+    with pytest.raises(TableError, match=f"1 problem\n  {sentence}"):
+        read(table)
+    cohort = read(table, on_conflict="exclude")
+    assert "mdb001" not in cohort.manifest["image_id"].to_list()
+    assert cohort.manifest.height == 7
+    assert cohort.rejected["code"][0].startswith(code)
+
+
 def test_what_is_no_list_is_refused(write_lines: WriteTable, tmp_path: Path) -> None:
     with pytest.raises(TableError, match="found no line of a film, expected lines such as mdb001 G CIRC B 535 425 197"):
         read(write_lines("Info.txt", "hello"))
