@@ -70,7 +70,7 @@ def _read_clinical(table: Path) -> tuple[pl.DataFrame, list[Problem]]:
             "laterality": reader.read(
                 "LeftRight", lambda text: str(parse_laterality(text)), pl.String(), expected="L or R"
             ),
-            "told_age": reader.numbers("Age"),
+            "told_age": reader.ages("Age"),
             "finding": reader.codes("classification", _FINDINGS, pl.String()),
         }
     ).with_row_index("row", offset=1)

@@ -8,7 +8,7 @@ from typing import TypeVar
 import polars as pl
 
 from mammoscope.anatomy import parse_laterality, parse_view
-from mammoscope.cohort.manifest import SCHEMA, Problem, name_rows
+from mammoscope.cohort.manifest import OLDEST_YEARS, SCHEMA, Problem, name_rows
 from mammoscope.errors import UserInputError
 
 ValueT = TypeVar("ValueT")
@@ -41,6 +41,10 @@ class ColumnReader:
     def whole_numbers(self, name: str) -> pl.Series:
         """Whole numbers; 4.0 is one."""
         return self.read(name, _to_whole_number, pl.Int64(), expected="a whole number")
+
+    def ages(self, name: str) -> pl.Series:
+        """Ages that the manifest takes, in years."""
+        return self.read(name, _to_age, pl.Float64(), expected=f"0 to {OLDEST_YEARS} years")
 
     def codes(
         self, name: str, value_by_code: Mapping[str, ValueT], dtype: pl.DataType, *, expected: str = ""
@@ -119,6 +123,13 @@ def _to_number(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError("not finite")
     return number
+
+
+def _to_age(text: str) -> float:
+    age = _to_number(text)
+    if not 0 <= age <= OLDEST_YEARS:
+        raise ValueError("no age")
+    return age
 
 
 def _to_whole_number(text: str) -> int:

@@ -7,7 +7,7 @@ from typing import Final
 import polars as pl
 
 from mammoscope.anatomy import parse_laterality
-from mammoscope.cohort.manifest import ALLOWED_VALUES, HIGHEST_BIRADS, OLDEST_YEARS, SCHEMA, Problem, name_rows
+from mammoscope.cohort.manifest import ALLOWED_VALUES, HIGHEST_BIRADS, SCHEMA, Problem, name_rows
 from mammoscope.cohort.sources.columns import ColumnReader
 from mammoscope.cohort.sources.csv_table import read_table
 from mammoscope.errors import TableError
@@ -110,15 +110,8 @@ def _read_value(reader: ColumnReader, name: str) -> pl.Series:
         codes = {str(category): category for category in range(HIGHEST_BIRADS + 1)}
         return reader.codes(name, codes, pl.Int64(), expected=f"0 to {HIGHEST_BIRADS}")
     if name == "age_years":
-        return reader.read(name, _to_age, pl.Float64(), expected=f"0 to {OLDEST_YEARS} years")
+        return reader.ages(name)
     return reader.flags(name)
-
-
-def _to_age(text: str) -> float:
-    age = float(text)
-    if not 0 <= age <= OLDEST_YEARS:
-        raise ValueError("no age")
-    return age
 
 
 def _unite(table: pl.DataFrame, keys: list[str]) -> tuple[pl.DataFrame, list[Problem]]:

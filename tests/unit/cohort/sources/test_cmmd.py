@@ -106,7 +106,10 @@ def test_a_breast_without_an_image_is_missing(write_lines: WriteTable, headers: 
         ("Benign", "Maybe", "row 1, classification: found 'Maybe', expected one of Benign, Malignant"),
         (",L,", ",B,", "row 1, LeftRight: found 'B', expected L or R"),
         (",L,", ",,", "row 1, LeftRight: empty, expected a value"),
-        (",44,", ",old,", "row 1, Age: found 'old', expected a number"),
+        (",44,", ",old,", "row 1, Age: found 'old', expected 0 to 130 years"),
+        (",44,", ",500,", "row 1, Age: found '500', expected 0 to 130 years"),
+        (",44,", ",-3,", "row 1, Age: found '-3', expected 0 to 130 years"),
+        (",44,", ",nan,", "row 1, Age: found 'nan', expected 0 to 130 years"),
     ],
 )
 def test_what_is_wrong_is_refused_or_left_out(
