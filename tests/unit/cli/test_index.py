@@ -237,7 +237,7 @@ def test_categories_that_are_none_are_refused(run_cli: CliRun, tmp_path: Path) -
 
 def test_files_and_a_clinical_table_become_a_cohort(run_cli: CliRun, studies: Path, tmp_path: Path) -> None:
     patients = sorted(path.name for path in studies.iterdir() if path.is_dir())
-    (tmp_path / "t.csv").write_text("ID1,LeftRight,Age,classification\n" + f"{patients[0]},L,51,Malignant\n")
+    (tmp_path / "t.csv").write_text("ID1,LeftRight,Age,classification\n" + f"{patients[0]},L,,Malignant\n")
     arguments = ("index", "cmmd", "--table", tmp_path / "t.csv", "--images", studies, "-o", tmp_path / "cohort")
     code, out, err = run_cli(*arguments, "--workers", 1, "--json")
     assert code == 0, err

@@ -10,8 +10,8 @@ from typing import Final
 import polars as pl
 
 from mammoscope.anatomy import parse_laterality
-from mammoscope.cohort.manifest import SCHEMA, Problem, raise_problems
-from mammoscope.cohort.sources.columns import ColumnReader
+from mammoscope.cohort.manifest import SCHEMA, Problem, name_rows, raise_problems
+from mammoscope.cohort.sources.columns import ColumnReader, find_disagreeing
 from mammoscope.cohort.sources.csv_table import find_separator, read_table, require_columns
 from mammoscope.cohort.sources.dicom import Headers, build_cohort
 from mammoscope.cohort.sources.indexing import (
@@ -29,6 +29,7 @@ PUBLISHED: Final = PublishedCounts(images=5_202, patients=1_775)  # doi:10.7937/
 _COLUMNS: Final = ("ID1", "LeftRight", "Age", "classification")
 _FINDINGS: Final = {"Benign": str(Finding.BENIGN), "Malignant": str(Finding.MALIGNANT)}
 _BREAST: Final = ["patient_id", "laterality"]
+_AGES_DIFFER_BY_YEARS: Final = 1  # the table counts whole years, and need not count on the day of the picture
 
 
 def read_cmmd(table: Path, headers: Headers, *, rule: OutcomeRule, handling: Handling) -> IndexedCohort:
@@ -45,13 +46,14 @@ def read_cmmd(table: Path, headers: Headers, *, rule: OutcomeRule, handling: Han
         UserInputError: no file is a mammogram, or breasts of the table have none and that is not allowed.
     """
     clinical, problems = _read_clinical(table)
-    if handling.on_conflict == "refuse":
-        raise_problems([problem.sentence for problem in problems], where=str(table))
     cohort = build_cohort(headers, None, source=SOURCE, on_conflict=handling.on_conflict)
     images, rejected = cohort.manifest, cohort.rejected
+    of_ages = _find_age_conflicts(clinical, images)
+    if handling.on_conflict == "refuse":
+        raise_problems([problem.sentence for problem in (*problems, *of_ages)], where=str(table))
     warnings = _check_images(clinical, images, table, allow_missing=handling.allow_missing)
-    touched = [problem for problem in _touch(problems, clinical, images) if problem.rows]
-    if touched:
+    located = (*_touch(problems, clinical, images), *_touch(of_ages, clinical, images, whole_patients=True))
+    if touched := [problem for problem in located if problem.rows]:
         images, bad = exclude(images, touched, where=str(table))
         rejected = pl.concat([rejected, bad])
     manifest = _judge(images, clinical, rule)
@@ -80,6 +82,23 @@ def _read_clinical(table: Path) -> tuple[pl.DataFrame, list[Problem]]:
     return clinical, reader.problems
 
 
+def _find_age_conflicts(clinical: pl.DataFrame, images: pl.DataFrame) -> list[Problem]:
+    """The patients with several ages in the table, or another one in the headers of their files, each with its rows."""
+    problems = [
+        Problem(f"Age: one patient with different ages in {name_rows(rows)}, expected one", tuple(rows))
+        for rows in find_disagreeing(clinical, ["patient_id"], "told_age")
+    ]
+    ages = images.select("patient_id", "age_years").unique(maintain_order=True)
+    both = clinical.join(ages, on="patient_id", maintain_order="left")
+    others = both.filter((pl.col("told_age") - pl.col("age_years")).abs() > _AGES_DIFFER_BY_YEARS)
+    told = others.unique("row", keep="first", maintain_order=True).select("row", "told_age", "age_years")
+    expected = f"expected them {_AGES_DIFFER_BY_YEARS} year apart at most"
+    return problems + [
+        Problem(f"row {row}, Age: found {ours:g}, but the header of a file says {theirs:g}; {expected}", (row,))
+        for row, ours, theirs in told.iter_rows()
+    ]
+
+
 def _check_images(clinical: pl.DataFrame, images: pl.DataFrame, table: Path, *, allow_missing: bool) -> tuple[str, ...]:
     """Warnings of patients whom the table does not name.
 
@@ -97,14 +116,16 @@ def _check_images(clinical: pl.DataFrame, images: pl.DataFrame, table: Path, *, 
     return (f"{table}: names {n_unnamed} of the patients not; they stay undetermined",) if n_unnamed else ()
 
 
-def _touch(problems: list[Problem], clinical: pl.DataFrame, images: pl.DataFrame) -> list[Problem]:
+def _touch(
+    problems: list[Problem], clinical: pl.DataFrame, images: pl.DataFrame, *, whole_patients: bool = False
+) -> list[Problem]:
     """The problems with the images of their breasts, or of their patients where the side is not known."""
     numbered = images.with_row_index("number", offset=1)
     located = []
     for problem in problems:
         row = clinical.row(problem.rows[0] - 1, named=True)
         is_touched = pl.col("patient_id") == row["patient_id"]
-        if row["laterality"] is not None:
+        if row["laterality"] is not None and not whole_patients:
             is_touched &= pl.col("laterality") == row["laterality"]
         located.append(problem._replace(rows=tuple(numbered.filter(is_touched)["number"])))
     return located

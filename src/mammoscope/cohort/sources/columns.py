@@ -83,9 +83,9 @@ class ColumnReader:
 
 def find_disagreeing(rows: pl.DataFrame, identity: Sequence[str], column: str) -> list[list[int]]:
     """The rows, counted from 1, of each identity with several values of a column; unknown ones are passed over."""
-    known = rows.with_row_index("row", offset=1).drop_nulls([*identity, column])
-    groups = known.group_by(identity, maintain_order=True).agg("row", pl.col(column).n_unique().alias("count"))
-    return groups.filter(pl.col("count") > 1)["row"].to_list()
+    known = rows.select(*identity, column).with_row_index("at", offset=1).drop_nulls()
+    groups = known.group_by(identity, maintain_order=True).agg("at", pl.col(column).n_unique().alias("count"))
+    return groups.filter(pl.col("count") > 1)["at"].to_list()
 
 
 def spell_sides(column: pl.Series) -> pl.Series:

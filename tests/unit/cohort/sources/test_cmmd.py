@@ -23,7 +23,10 @@ LINES = (
 
 @pytest.fixture
 def headers(tmp_path: Path, write_dicom: WriteDicom) -> Headers:
-    """Two views of one side of D1-0001, four views of D2-0001, as the archive lays them down."""
+    """Two views of one side of D1-0001, four views of D2-0001, as the archive lays them down.
+
+    The header of D1-0001 is a year ahead of the table.
+    """
     sides = [("D1-0001", "L"), ("D2-0001", "L"), ("D2-0001", "R")]
     number = 0
     for patient, side in sides:
@@ -33,6 +36,7 @@ def headers(tmp_path: Path, write_dicom: WriteDicom) -> Headers:
                 tmp_path / "CMMD" / patient / "07-18-2010-NA-NA-79377" / "1.000000-NA-70244" / f"1-{number}.dcm",
                 SOPInstanceUID=f"1.3.{number}",
                 PatientID=patient,
+                PatientAge={"D1-0001": "045Y", "D2-0001": "058Y"}[patient],
                 StudyInstanceUID=f"1.2.{patient[1]}",
                 ImageLaterality=side,
                 ViewPosition=view,
@@ -87,7 +91,7 @@ def test_a_patient_without_a_row_stays_undetermined(write_lines: WriteTable, hea
     table = write_lines("t.csv", HEADER, *LINES[1:])
     cohort = read(table, headers, OutcomeRule())
     assert outcomes_of(cohort)["D1-0001", "L"] is None
-    assert cohort.manifest["age_years"].to_list()[:2] == [61.0, 61.0]  # of the header
+    assert cohort.manifest["age_years"].to_list()[:2] == [45.0, 45.0]  # of the header
     assert cohort.warnings == (f"{table}: names 1 of the patients not; they stay undetermined",)
 
 
@@ -121,6 +125,38 @@ def test_what_is_wrong_is_refused_or_left_out(
     cohort = read(table, headers, on_conflict="exclude")
     assert cohort.manifest.height == 4
     assert set(cohort.rejected["sentence"]) == {sentence}
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence", "n_left"),
+    [
+        (
+            (LINES[0], LINES[1], LINES[2].replace(",58,", ",70,")),
+            "Age: one patient with different ages in rows 2, 3, expected one",
+            2,
+        ),
+        (
+            (LINES[0], *(line.replace(",58,", ",60,") for line in LINES[1:])),
+            "row 2, Age: found 60, but the header of a file says 58; expected them 1 year apart",
+            2,
+        ),
+    ],
+)
+def test_ages_that_contradict_each_other_are_refused_or_left_out(
+    write_lines: WriteTable, headers: Headers, lines: tuple[str, ...], sentence: str, n_left: int
+) -> None:
+    table = write_lines("t.csv", HEADER, *lines)
+    with pytest.raises(TableError, match=sentence):
+        read(table, headers)
+    cohort = read(table, headers, on_conflict="exclude")
+    assert cohort.manifest.height == n_left
+    assert set(cohort.rejected["code"]) == {"bad_value"}
+    assert set(cohort.manifest["patient_id"]) == {"D1-0001"}
+
+
+def test_an_age_that_only_one_row_gives_holds_for_the_patient(write_lines: WriteTable, headers: Headers) -> None:
+    table = write_lines("t.csv", HEADER, LINES[0], LINES[1].replace(",58,", ",,"), LINES[2].replace(",58,", ",57,"))
+    assert read(table, headers).manifest["age_years"].to_list() == [44.0, 44.0, 57.0, 57.0, 57.0, 57.0]
 
 
 def test_a_bad_row_of_a_patient_without_images_is_no_harm_when_bad_ones_are_left_out(
