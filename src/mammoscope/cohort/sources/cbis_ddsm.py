@@ -44,6 +44,12 @@ _COLUMNS: Final = (
     "pathology",
     "image file path",
 )
+_COLUMN_OF: Final = {
+    "image_id": "image file path",
+    "laterality": "left or right breast",
+    "view": "image view",
+    "birads": "assessment",
+}
 _FOLDER: Final = re.compile(r"(?:Mass|Calc)-(?:Training|Test)_(P_[0-9]+)_(LEFT|RIGHT)_(CC|MLO)")
 _FINDINGS: Final = {
     "MALIGNANT": str(Finding.MALIGNANT),
@@ -78,7 +84,9 @@ def read_cbis_ddsm(
     if place is not None:
         rows = with_paths(rows, _index_folders(place))
     where = ", ".join(map(str, tables))
-    kept, rejected = settle(rows, reader.problems, origin=Origin(where, labels), handling=handling, repeats_images=True)
+    kept, rejected = settle(
+        rows, reader.problems, origin=Origin(where, labels, _COLUMN_OF), handling=handling, repeats_images=True
+    )
     return finish(_unite_lesions(kept), rejected, place=place, handling=handling, counts=PUBLISHED)
 
 

@@ -10,7 +10,7 @@ from typing import Final
 import polars as pl
 
 from mammoscope.anatomy import parse_laterality
-from mammoscope.cohort.manifest import SCHEMA, Problem, name_rows, raise_problems
+from mammoscope.cohort.manifest import SCHEMA, Problem, name_rows, raise_problems, sort_by_row
 from mammoscope.cohort.sources.columns import ColumnReader, find_disagreeing
 from mammoscope.cohort.sources.csv_table import find_separator, read_table, require_columns
 from mammoscope.cohort.sources.dicom import Headers, build_cohort
@@ -22,7 +22,6 @@ from mammoscope.cohort.sources.indexing import (
     exclude,
 )
 from mammoscope.cohort.sources.outcomes import Finding, OutcomeRule, decide_outcomes
-from mammoscope.errors import UserInputError
 
 SOURCE: Final = "cmmd"
 PUBLISHED: Final = PublishedCounts(images=5_202, patients=1_775)  # doi:10.7937/tcia.eqde-4b16
@@ -50,7 +49,7 @@ def read_cmmd(table: Path, headers: Headers, *, rule: OutcomeRule, handling: Han
     images, rejected = cohort.manifest, cohort.rejected
     of_ages = _find_age_conflicts(clinical, images)
     if handling.on_conflict == "refuse":
-        raise_problems([problem.sentence for problem in (*problems, *of_ages)], where=str(table))
+        raise_problems([problem.sentence for problem in sort_by_row([*problems, *of_ages])], where=str(table))
     warnings = _check_images(clinical, images, table, allow_missing=handling.allow_missing)
     located = (*_touch(problems, clinical, images), *_touch(of_ages, clinical, images, whole_patients=True))
     if touched := [problem for problem in located if problem.rows]:
@@ -103,14 +102,14 @@ def _check_images(clinical: pl.DataFrame, images: pl.DataFrame, table: Path, *, 
     """Warnings of patients whom the table does not name.
 
     Raises:
-        UserInputError: breasts of the table have no image, and that is not allowed.
+        TableError: breasts of the table have no image, and that is not allowed; each with its row.
     """
-    without = clinical.drop_nulls(_BREAST).join(images, on=_BREAST, how="anti")
-    if without.height and not allow_missing:
-        first = without["row"][0]
-        raise UserInputError(
-            f"{table}: found {without.height} rows without an image, the first in row {first}, expected "
-            "some for each breast; add the files, or leave these rows out with --allow-missing"
+    without = clinical.drop_nulls(_BREAST).join(images, on=_BREAST, how="anti", maintain_order="left")
+    if not allow_missing:
+        advice = "add its files, or leave it out with --allow-missing"
+        raise_problems(
+            [f"row {row}: found no image of this breast, expected one or more; {advice}" for row in without["row"]],
+            where=str(table),
         )
     n_unnamed = images.join(clinical, on="patient_id", how="anti")["patient_id"].n_unique()
     return (f"{table}: names {n_unnamed} of the patients not; they stay undetermined",) if n_unnamed else ()

@@ -24,11 +24,13 @@ class ColumnReader:
         text: the table as text, a row for each of its lines, null where nothing stands.
         problems: grows by what could not be read.
         labels: what sentences call the rows; by number where none are given.
+        columns: what sentences call the columns, where that is not their name.
     """
 
     text: pl.DataFrame
     problems: list[Problem] = field(default_factory=list)
     labels: Sequence[str] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     def flags(self, name: str) -> pl.Series:
         """0 and 1, or False and True, as booleans."""
@@ -78,7 +80,7 @@ class ColumnReader:
     def note(self, row: int, name: str, finding: str, *, code: str = "bad_value") -> None:
         """Add a problem of one row, counted from 1."""
         label = self.labels[row - 1] if self.labels else f"row {row}"
-        self.problems.append(Problem(f"{label}, {name}: {finding}", (row,), code))
+        self.problems.append(Problem(f"{label}, {self.columns.get(name, name)}: {finding}", (row,), code))
 
 
 def find_disagreeing(rows: pl.DataFrame, identity: Sequence[str], column: str) -> list[list[int]]:

@@ -30,6 +30,7 @@ SOURCE: Final = "inbreast"
 PUBLISHED: Final = PublishedCounts(images=410)  # doi:10.1016/j.acra.2011.09.014: 115 cases, 410 images
 LAYOUT: Final = "<file>_<patient>_MG_<side>_<view>_ANON.dcm"
 _COLUMNS: Final = ("Laterality", "View", "File Name", "ACR", "Bi-Rads")
+_COLUMN_OF: Final = {"image_id": "File Name", "laterality": "Laterality", "view": "View"}
 _FILE: Final = re.compile(r"([0-9]+)_([0-9a-f]+)_MG_([LR])_([A-Z]+)_ANON")
 _BIRADS: Final = re.compile(r"([0-6])[abc]?", re.IGNORECASE)
 _SIDES, _VIEWS = ALLOWED_VALUES["laterality"], ALLOWED_VALUES["view"]  # what else there is, the schema refuses
@@ -56,7 +57,7 @@ def read_inbreast(table: Path, images: Path, *, rule: OutcomeRule, handling: Han
     rows = rows.with_columns(pl.Series("path", paths, dtype=pl.String))
     _check_names(reader, rows, [None if file is None else (file[0][3], file[0][4]) for file in found])
     rows = rows.with_columns(decide_outcomes(rows, findings_by_birads(rows["birads"], rule), rule))
-    kept, rejected = settle(rows, reader.problems, origin=Origin(str(table), labels), handling=handling)
+    kept, rejected = settle(rows, reader.problems, origin=Origin(str(table), labels, _COLUMN_OF), handling=handling)
     return finish(kept, rejected, place=place, handling=handling, counts=PUBLISHED)
 
 

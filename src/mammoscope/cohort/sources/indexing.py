@@ -1,13 +1,21 @@
 """What every source does with its rows: settle what is wrong, find the files, compare with the published counts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
 import polars as pl
 
-from mammoscope.cohort.manifest import ALLOWED_VALUES, Problem, locate_problems, manifest_path, raise_problems
+from mammoscope.cohort.manifest import (
+    ALLOWED_VALUES,
+    Problem,
+    locate_problems,
+    manifest_path,
+    name_rows,
+    raise_problems,
+    sort_by_row,
+)
 from mammoscope.errors import TableError, UserInputError
 from mammoscope.exam import BREAST
 from mammoscope.files import replacing
@@ -78,10 +86,17 @@ class PublishedCounts:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where rows were read, for sentences: the table, and what its rows are called where that is not their number."""
+    """Where rows were read, for sentences.
+
+    Attributes:
+        where: the table.
+        labels: what its rows are called, where that is not their number.
+        columns: what it calls the fields of the manifest, where that is not their name.
+    """
 
     where: str
     labels: Sequence[str] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 def settle(
@@ -106,9 +121,11 @@ def settle(
         TableError: something is wrong and is to be refused, or nothing is left.
     """
     of_schema = locate_problems(rows.with_columns(path=pl.lit(None, pl.String)))
-    found = [*problems, *(_relabel(problem, origin.labels) for problem in of_schema)]
+    of_files = handling.check_sides(rows) if handling.check_sides else []
+    nameless = {row + 1 for row in rows["patient_id"].is_null().arg_true()}
+    told = [problem for problem in (*of_schema, *of_files) if not _follows(problem, nameless)]
+    found = sort_by_row([*problems, *(_relabel(problem, origin) for problem in told)])
     found = [problem for problem in found if not (repeats_images and problem.code == "duplicate")]
-    found += handling.check_sides(rows) if handling.check_sides else []
     is_refused = handling.on_conflict == "refuse"
     raise_problems([problem.sentence for problem in found if is_refused or not problem.rows], where=origin.where)
     if not found:
@@ -116,11 +133,23 @@ def settle(
     return exclude(rows, found, where=origin.where)
 
 
-def _relabel(problem: Problem, labels: Sequence[str]) -> Problem:
-    if not labels or not problem.rows:
+def _follows(problem: Problem, nameless: Collection[int]) -> bool:
+    """Whether it is said with its patient already that an exam has no name."""
+    return problem.column == "exam_id" and set(problem.rows) <= set(nameless)
+
+
+def _relabel(problem: Problem, origin: Origin) -> Problem:
+    """The problem in the words of its table."""
+    if not problem.column:
         return problem
-    number = problem.rows[0]
-    return problem._replace(sentence=labels[number - 1] + problem.sentence.removeprefix(f"row {number}"))
+    _, _, finding = problem.sentence.partition(f"{problem.column}: ")
+    labels = (
+        [origin.labels[row - 1] for row in problem.rows] if origin.labels else [f"row {row}" for row in problem.rows]
+    )
+    where = f"{labels[0]}, " if problem.sentence.startswith("row ") else ""
+    if origin.labels:
+        finding = finding.replace(name_rows(problem.rows), ", ".join(labels))
+    return problem._replace(sentence=f"{where}{origin.columns.get(problem.column, problem.column)}: {finding}")
 
 
 def exclude(rows: pl.DataFrame, problems: Sequence[Problem], *, where: str) -> tuple[pl.DataFrame, pl.DataFrame]:

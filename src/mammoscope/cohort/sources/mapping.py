@@ -66,6 +66,11 @@ class Mapping(Settings):
         patterns = (*self.fields.values(), *([] if self.path is None else [self.path]))
         return tuple(dict.fromkeys(name for pattern in patterns for name in _COLUMN.findall(pattern)))
 
+    @property
+    def column_of(self) -> dict[str, str]:
+        """The columns that each field is made of, for sentences."""
+        return {name: ", ".join(_COLUMN.findall(pattern)) or name for name, pattern in self.fields.items()}
+
 
 def split_pattern(pattern: str) -> Sequence[tuple[str, bool]]:
     """The parts of a pattern in their order: a text and false, or the name of a column and true."""

@@ -54,7 +54,11 @@ def read_mini_mias(table: Path, images: Path | None, *, rule: OutcomeRule, handl
     if place is not None:
         rows = with_paths(rows, index_by_name(place))
     kept, rejected = settle(
-        rows, reader.problems, origin=Origin(str(table), labels), handling=handling, repeats_images=True
+        rows,
+        reader.problems,
+        origin=Origin(str(table), labels, {"image_id": "film"}),
+        handling=handling,
+        repeats_images=True,
     )
     films = kept.unique("image_id", maintain_order=True)
     return finish(films, rejected, place=place, handling=handling, counts=PUBLISHED)

@@ -7,7 +7,7 @@ from typing import Final
 import polars as pl
 
 from mammoscope.anatomy import parse_laterality
-from mammoscope.cohort.manifest import ALLOWED_VALUES, HIGHEST_BIRADS, SCHEMA, Problem, name_rows
+from mammoscope.cohort.manifest import ALLOWED_VALUES, HIGHEST_BIRADS, SCHEMA, Problem, name_rows, sort_by_row
 from mammoscope.cohort.sources.columns import ColumnReader
 from mammoscope.cohort.sources.csv_table import read_table
 from mammoscope.errors import TableError
@@ -63,7 +63,7 @@ def read_outcomes(path: Path) -> Outcomes:
     first_row = _first_rows(table, keys)
     problems = [
         problem._replace(rows=tuple(first_row.get(row, row) for row in problem.rows))
-        for problem in (*reader.problems, *conflicts)
+        for problem in sort_by_row((*reader.problems, *conflicts))
     ]
     return Outcomes(path, united, tuple(problems))
 

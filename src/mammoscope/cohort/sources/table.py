@@ -36,11 +36,13 @@ def read_mapped_table(
     """
     raw = read_table(table, separator=mapping.separator)
     require_columns(raw, mapping.columns, where=table, advice="correct the mapping")
-    reader = ColumnReader(_apply_patterns(raw, mapping))
+    reader = ColumnReader(_apply_patterns(raw, mapping), columns=mapping.column_of)
     rows = _to_rows(reader, mapping, rule)
     if images is not None:
         rows = rows.with_columns(_locate(raw, mapping, images))
-    rows, rejected = settle(rows, reader.problems, origin=Origin(str(table)), handling=handling)
+    rows, rejected = settle(
+        rows, reader.problems, origin=Origin(str(table), columns=mapping.column_of), handling=handling
+    )
     place = None if images is None else ImagePlace(images, str(mapping.path))
     return finish(rows, rejected, place=place, handling=handling, counts=None)
 
@@ -69,7 +71,7 @@ def _to_rows(reader: ColumnReader, mapping: Mapping, rule: OutcomeRule) -> pl.Da
     columns |= {"laterality": spell_sides(text["laterality"]), "view": spell_views(text["view"])}
     columns["source"] = mapping.source
     if "age_years" in text:
-        columns["age_years"] = reader.numbers("age_years")
+        columns["age_years"] = reader.ages("age_years")
     if "birads" in text:
         columns["birads"] = reader.whole_numbers("birads")
     rows = fill_schema(columns, text.height)

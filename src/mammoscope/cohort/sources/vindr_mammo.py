@@ -30,6 +30,7 @@ SOURCE: Final = "vindr_mammo"
 PUBLISHED: Final = PublishedCounts(images=20_000, patients=5_000)  # doi:10.13026/br2v-7517: exams, four views each
 LAYOUT: Final = "<study_id>/<image_id>.dicom"
 _COLUMNS: Final = ("study_id", "image_id", "laterality", "view_position", "breast_birads", "breast_density")
+_COLUMN_OF: Final = {"patient_id": "study_id", "view": "view_position"}
 _BIRADS: Final = {f"BI-RADS {category}": category for category in range(HIGHEST_BIRADS + 1)}
 _DENSITY: Final = {f"DENSITY {letter}": letter for letter in "ABCD"}
 
@@ -62,7 +63,7 @@ def read_vindr_mammo(table: Path, images: Path | None, *, rule: OutcomeRule, han
     if place is not None:
         rows = with_paths(rows, index_by_name(place))
     problems = [*reader.problems, *_find_conflicts(rows)]
-    kept, rejected = settle(rows, problems, origin=Origin(str(table)), handling=handling)
+    kept, rejected = settle(rows, problems, origin=Origin(str(table), columns=_COLUMN_OF), handling=handling)
     return finish(kept, rejected, place=place, handling=handling, counts=PUBLISHED)
 
 

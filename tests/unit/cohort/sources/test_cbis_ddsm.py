@@ -116,7 +116,7 @@ def test_full_mammograms_are_found_and_cropped_lesions_are_not(
             "row 1, image file path: names CC, but image view says MLO; expected the same",
             "view_conflict",
         ),
-        (",CC,", ",AP,", "row 1, view: found 'AP', expected one of CC, MLO", "bad_value"),
+        (",CC,", ",AP,", "row 1, image view: found 'AP', expected one of CC, MLO", "bad_value"),
         (",CC,1,", ",CC,,", "row 1, abnormality id: empty, expected a value", "bad_value"),
         (
             "P_00001,3",

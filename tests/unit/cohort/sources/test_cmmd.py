@@ -9,7 +9,7 @@ from mammoscope.cohort.sources.cmmd import read_cmmd
 from mammoscope.cohort.sources.dicom import Headers, list_files, read_headers
 from mammoscope.cohort.sources.indexing import Handling, IndexedCohort, PublishedCounts
 from mammoscope.cohort.sources.outcomes import OutcomeRule
-from mammoscope.errors import TableError, UserInputError
+from mammoscope.errors import TableError
 
 WriteDicom = Callable[..., Path]
 WriteTable = Callable[..., Path]
@@ -97,9 +97,9 @@ def test_a_patient_without_a_row_stays_undetermined(write_lines: WriteTable, hea
 
 def test_a_breast_without_an_image_is_missing(write_lines: WriteTable, headers: Headers) -> None:
     table = write_lines("t.csv", HEADER, *LINES, "D1-0001,R,44,2,mass,Benign,", "D1-0099,R,44,2,mass,Benign,")
-    with pytest.raises(
-        UserInputError, match="found 2 rows without an image, the first in row 4, expected some for each"
-    ):
+    advice = "expected one or more; add its files, or leave it out with --allow-missing"
+    sentence = "row {}: found no image of this breast, " + advice
+    with pytest.raises(TableError, match=f"2 problems\n  {sentence.format(4)}\n  {sentence.format(5)}"):
         read(table, headers)
     assert read(table, headers, allow_missing=True).manifest.height == 6
 

@@ -79,7 +79,7 @@ def test_missing_images_are_named(write_lines: WriteTable, images: Path) -> None
         (3, ";MLO;", ";CC;", "row 3, View: found 'CC', but the file name says ML", "view_conflict", 3),
         (2, ";1", ";7", "row 2, Bi-Rads: found '7', expected 0 to 6, or 4a to 4c", "bad_value", 4),
         (2, ";3;", ";5;", "row 2, ACR: found '5', expected one of 1, 2, 3, 4", "bad_value", 4),
-        (2, ";L;", ";X;", "row 2, laterality: found 'X', expected one of L, R", "bad_value", 2),
+        (2, ";L;", ";X;", "row 2, Laterality: found 'X', expected one of L, R", "bad_value", 2),
     ],
 )
 def test_what_is_wrong_is_refused_or_left_out(  # noqa: PLR0913, PLR0917  # a table of cases

@@ -108,20 +108,20 @@ def test_all_bad_rows_are_named_with_row_column_value_and_what_was_expected(writ
     with pytest.raises(TableError) as caught:
         index(write_lines("t.csv", HEADER, *bad))
     assert [line.strip() for line in str(caught.value).splitlines()[1:]] == [
-        f"row {row}, density: found '9', expected one of A, B, C, D" for row in range(1, 41)
+        f"row {row}, dense: found '9', expected one of A, B, C, D" for row in range(1, 41)
     ]
 
 
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("5;c;middle;1;2;sick;v", "row 1, laterality: found 'middle', expected one of L, R"),
-        ("5;c;left;old;2;sick;v", "row 1, age_years: found 'old', expected a number"),
-        ("5;c;left;1;2;perhaps;v", "row 1, cancer: found 'perhaps', expected 0 or 1"),
-        (";c;left;1;2;sick;v", "row 1, image_id: empty, expected a value"),
-        ("5;;left;1;2;sick;v", "row 1, patient_id: empty, expected a value"),
-        ("1;b;left;1;2;sick;v2", "image_id: one image of several patients in rows 1, 2"),
-        ("9;a;left;1;2;well;v1", "cancer: one breast with different outcomes in rows 1, 2, 3"),
+        ("5;c;middle;1;2;sick;v", "row 1, Breast side: found 'middle', expected one of L, R"),
+        ("5;c;left;old;2;sick;v", "row 1, age: found 'old', expected 0 to 130 years"),
+        ("5;c;left;1;2;perhaps;v", "row 1, truth: found 'perhaps', expected 0 or 1"),
+        (";c;left;1;2;sick;v", "row 1, picture: empty, expected a value"),
+        ("5;;left;1;2;sick;v", "row 1, woman: empty, expected a value"),
+        ("1;b;left;1;2;sick;v2", "picture: one image of several patients in rows 1, 2"),
+        ("9;a;left;1;2;well;v1", "truth: one breast with different outcomes in rows 1, 2, 3"),
     ],
 )
 def test_what_is_wrong_is_refused_or_left_out(write_lines: WriteTable, line: str, sentence: str) -> None:
@@ -159,7 +159,7 @@ def test_pathology_is_decided_by_the_rule(write_lines: WriteTable) -> None:
     ]
     assert outcomes == [[True, True, False, False, None], [True, True, None, None, None]]
     table = write_lines("t.csv", "i,p,s,t", "1,a,L,M", "2,a,L,X")
-    with pytest.raises(TableError, match="row 2, pathology: found 'X', expected one of malignant, benign, normal"):
+    with pytest.raises(TableError, match="row 2, t: found 'X', expected one of malignant, benign, normal"):
         index(table, mapping=mapping)
 
 
