@@ -27,6 +27,9 @@ ConflictOption = Annotated[
 HeadersOption = Annotated[
     bool, typer.Option("--check-headers", help="Read the DICOM headers too, and compare their side with the table's.")
 ]
+SheetOption = Annotated[
+    str | None, typer.Option(help="The sheet of an Excel workbook; needed where several are not empty.")
+]
 CaseOption = Annotated[str, typer.Option(help="BI-RADS categories that make a case, where they decide.")]
 ControlOption = Annotated[str, typer.Option(help="BI-RADS categories that make a control, where they decide.")]
 BenignOption = Annotated[
@@ -69,8 +72,9 @@ def index_dicom(
     folder: Annotated[Path, typer.Argument(help="A folder with DICOM studies, however they lie in it.")],
     cohort: OutputOption,
     outcomes: Annotated[
-        Path | None, typer.Option(help="CSV with cancer by patient_id or exam_id, and laterality; see the docs.")
+        Path | None, typer.Option(help="Table with cancer by patient_id or exam_id, and laterality; see the docs.")
     ] = None,
+    sheet: SheetOption = None,
     accept: Annotated[
         list[str] | None, typer.Option(help="Take files with this verdict all the same; may be given again.")
     ] = None,
@@ -88,14 +92,14 @@ def index_dicom(
     from mammoscope.cohort.sources.dicom import build_cohort
     from mammoscope.cohort.sources.outcome_table import read_outcomes
 
-    told = None if outcomes is None else read_outcomes(outcomes)
+    told = None if outcomes is None else read_outcomes(outcomes, sheet=sheet)
     headers = _read_headers(folder, accept or [], workers=workers)
     _write(build_cohort(headers, told, source=source, on_conflict=on_conflict), cohort, as_json=as_json)
 
 
 @index_app.command("table")
 def index_table(
-    table: Annotated[Path, typer.Option(help="A CSV or Parquet table with a row for each mammogram.")],
+    table: Annotated[Path, typer.Option(help="A CSV, Parquet or Excel table with a row for each mammogram.")],
     mapping: Annotated[str, typer.Option(help="TOML file: what its columns mean; or cbis_ddsm_mass, the example.")],
     cohort: OutputOption,
     images: Annotated[Path | None, typer.Option(help="Folder below which the paths of the mapping lie.")] = None,
@@ -171,9 +175,10 @@ def index_vindr_mammo(
 
 @index_app.command("cmmd")
 def index_cmmd(
-    table: Annotated[Path, typer.Option(help="CMMD_clinicaldata_revision, saved as CSV.")],
+    table: Annotated[Path, typer.Option(help="CMMD_clinicaldata_revision.xlsx, or its sheet as CSV.")],
     images: Annotated[Path, typer.Option(help="Folder with the DICOM files, however they lie in it.")],
     cohort: OutputOption,
+    sheet: SheetOption = None,
     benign: BenignOption = "control",
     normal_side: NormalSideOption = "undetermined",
     allow_missing: MissingOption = False,
@@ -183,7 +188,7 @@ def index_cmmd(
 ) -> None:
     """Index CMMD by its clinical table and the headers of its files.
 
-    Example: mammoscope index cmmd --table CMMD_clinicaldata_revision.csv --images CMMD -o cohort
+    Example: mammoscope index cmmd --table CMMD_clinicaldata_revision.xlsx --images CMMD -o cohort
     """
     from mammoscope.cohort.sources.cmmd import read_cmmd
     from mammoscope.cohort.sources.indexing import Handling
@@ -191,14 +196,15 @@ def index_cmmd(
     rule = _rule(benign=benign, normal_side=normal_side)
     handling = Handling(on_conflict=on_conflict, allow_missing=allow_missing)
     headers = _read_headers(images, [], workers=workers)
-    _write(read_cmmd(table, headers, rule=rule, handling=handling), cohort, as_json=as_json)
+    _write(read_cmmd(table, headers, rule=rule, handling=handling, sheet=sheet), cohort, as_json=as_json)
 
 
 @index_app.command("inbreast")
 def index_inbreast(
-    table: Annotated[Path, typer.Option(help="INbreast.csv, or the sheet of INbreast.xls saved as CSV.")],
+    table: Annotated[Path, typer.Option(help="INbreast.xls or INbreast.csv.")],
     images: Annotated[Path, typer.Option(help="Folder AllDICOMs; the patient stands in the file names.")],
     cohort: OutputOption,
+    sheet: SheetOption = None,
     case_birads: CaseOption = "4,5,6",
     control_birads: ControlOption = "1,2",
     normal_side: NormalSideOption = "control",
@@ -210,13 +216,13 @@ def index_inbreast(
 ) -> None:
     """Index INbreast by its table and file names, outcomes by BI-RADS.
 
-    Example: mammoscope index inbreast --table INbreast.csv --images AllDICOMs -o cohort
+    Example: mammoscope index inbreast --table INbreast.xls --images AllDICOMs -o cohort
     """
     from mammoscope.cohort.sources.inbreast import read_inbreast
 
     rule = _rule(case_birads, control_birads, normal_side=normal_side)
     handling = _handling(on_conflict, allow_missing=allow_missing, check_headers=check_headers, workers=workers)
-    _write(read_inbreast(table, images, rule=rule, handling=handling), cohort, as_json=as_json)
+    _write(read_inbreast(table, images, rule=rule, handling=handling, sheet=sheet), cohort, as_json=as_json)
 
 
 @index_app.command("mini-mias")

@@ -1,4 +1,4 @@
-"""CMMD: `CMMD_clinicaldata_revision.csv` (the sheet of the workbook), and a tree of DICOM files.
+"""CMMD: `CMMD_clinicaldata_revision.xlsx` (or its sheet as CSV), and a tree of DICOM files.
 
 The table has a row for each examined breast; the files say in their headers whose they are, which side and which view.
 A breast without a row was not biopsied: nothing is known of it. Data card: docs/data-cards/cmmd.md.
@@ -31,20 +31,23 @@ _BREAST: Final = ["patient_id", "laterality"]
 _AGES_DIFFER_BY_YEARS: Final = 1  # the table counts whole years, and need not count on the day of the picture
 
 
-def read_cmmd(table: Path, headers: Headers, *, rule: OutcomeRule, handling: Handling) -> IndexedCohort:
+def read_cmmd(
+    table: Path, headers: Headers, *, rule: OutcomeRule, handling: Handling, sheet: str | None = None
+) -> IndexedCohort:
     """The cohort of the clinical table and the headers of the files.
 
     Args:
-        table: the clinical data as CSV.
+        table: the clinical data, as a workbook or as CSV.
         headers: of the files below the folder of images.
         rule: `normal_side` decides what a breast without a row is whose patient has one: control, or undetermined.
         handling: of bad rows, contradicting headers, and breasts of the table without an image.
+        sheet: of a workbook; None takes the one that is not empty.
 
     Raises:
         TableError: a missing column, or bad rows and contradictions that are refused.
         UserInputError: no file is a mammogram, or breasts of the table have none and that is not allowed.
     """
-    clinical, problems = _read_clinical(table)
+    clinical, problems = _read_clinical(table, sheet)
     cohort = build_cohort(headers, None, source=SOURCE, on_conflict=handling.on_conflict)
     images, rejected = cohort.manifest, cohort.rejected
     of_ages = _find_age_conflicts(clinical, images)
@@ -60,10 +63,10 @@ def read_cmmd(table: Path, headers: Headers, *, rule: OutcomeRule, handling: Han
     return IndexedCohort(manifest=manifest, rejected=rejected, warnings=warnings)
 
 
-def _read_clinical(table: Path) -> tuple[pl.DataFrame, list[Problem]]:
+def _read_clinical(table: Path, sheet: str | None) -> tuple[pl.DataFrame, list[Problem]]:
     """A row for each of the table, with patient, side, age and finding; and its problems."""
-    raw = read_table(table, separator=find_separator(table))
-    require_columns(raw, _COLUMNS, where=table, advice="give the sheet of CMMD_clinicaldata_revision.xlsx as CSV")
+    raw = read_table(table, separator=find_separator(table), sheet=sheet)
+    require_columns(raw, _COLUMNS, where=table, advice="give CMMD_clinicaldata_revision.xlsx")
     reader = ColumnReader(raw)
     clinical = pl.DataFrame(
         {

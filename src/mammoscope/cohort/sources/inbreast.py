@@ -1,4 +1,4 @@
-"""INbreast: `INbreast.csv` (the sheet of INbreast.xls), and `AllDICOMs/<file>_<patient>_MG_<side>_<view>_ANON.dcm`.
+"""INbreast: `INbreast.xls` or `INbreast.csv`, and `AllDICOMs/<file>_<patient>_MG_<side>_<view>_ANON.dcm`.
 
 The patient is known from the file names alone. The outcome follows from the BI-RADS category, by the rule, the worse
 of its views deciding for a breast. Data card: docs/data-cards/inbreast.md.
@@ -37,15 +37,17 @@ _SIDES, _VIEWS = ALLOWED_VALUES["laterality"], ALLOWED_VALUES["view"]  # what el
 _DENSITY: Final = {"1": "A", "2": "B", "3": "C", "4": "D"}
 
 
-def read_inbreast(table: Path, images: Path, *, rule: OutcomeRule, handling: Handling) -> IndexedCohort:
-    """The cohort of the table and its files, which name the patients.
+def read_inbreast(
+    table: Path, images: Path, *, rule: OutcomeRule, handling: Handling, sheet: str | None = None
+) -> IndexedCohort:
+    """The cohort of the table (of a sheet of a workbook, or CSV) and its files, which name the patients.
 
     Raises:
         TableError: a missing column, or bad values and contradictions that are refused.
         UserInputError: the folder lacks images and that is not allowed, or holds two files for one.
     """
-    numbered = read_table(table, separator=find_separator(table)).with_row_index("row", offset=1)
-    require_columns(numbered, _COLUMNS, where=table, advice="give the sheet of INbreast.xls as CSV")
+    numbered = read_table(table, separator=find_separator(table), sheet=sheet).with_row_index("row", offset=1)
+    require_columns(numbered, _COLUMNS, where=table, advice="give INbreast.xls or INbreast.csv")
     filled = numbered.filter(~pl.all_horizontal(pl.exclude("row").is_null()))  # sheets end in empty rows
     place = ImagePlace(images, LAYOUT)
     names = {match[1]: (match, path) for stem, path in index_by_name(place).items() if (match := _FILE.fullmatch(stem))}

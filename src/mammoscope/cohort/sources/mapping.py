@@ -24,6 +24,7 @@ class Mapping(Settings):
     Attributes:
         source: the name of the data set.
         separator: between the columns of a CSV file.
+        sheet: of an Excel workbook; None takes the one that is not empty.
         path: where the image of a row lies below the folder of images, as a pattern; None where there are none.
         fields: a pattern for each field of the manifest: text with the names of columns in braces. `pathology`
             (malignant, benign or normal) may stand in place of `cancer`; `exam_id` is the patient's where it is not
@@ -35,6 +36,7 @@ class Mapping(Settings):
 
     source: Annotated[str, Field(min_length=1)]
     separator: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    sheet: str | None = None
     path: str | None = None
     fields: dict[str, str]
     outcome_from_birads: bool = False

@@ -39,8 +39,8 @@ class Outcomes:
         return [name for name in named if not (name == "patient_id" and "exam_id" in named)]
 
 
-def read_outcomes(path: Path) -> Outcomes:
-    """The outcomes of a CSV or Parquet table.
+def read_outcomes(path: Path, *, sheet: str | None = None) -> Outcomes:
+    """The outcomes of a CSV or Parquet table, or of a sheet of an Excel workbook.
 
     Its columns: `patient_id` or `exam_id` (the Study Instance UID), or both; `laterality` where the outcome is that of
     the breast; `cancer` (0, 1 or empty), and any of `biopsy`, `invasive`, `difficult_negative`, `age_years`, `density`,
@@ -49,7 +49,7 @@ def read_outcomes(path: Path) -> Outcomes:
     Raises:
         TableError: it cannot be read, or its columns are others.
     """
-    text = read_table(path)
+    text = read_table(path, sheet=sheet)
     _check_columns(text, path)
     reader = ColumnReader(text)
     columns = {name: _read_key(reader, name) for name in _KEYS if name in text}

@@ -1,4 +1,4 @@
-"""Any CSV or Parquet table with a row for each mammogram, read as a mapping says."""
+"""Any CSV, Parquet or Excel table with a row for each mammogram, read as a mapping says."""
 
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -24,7 +24,7 @@ def read_mapped_table(
     """The cohort of a table; without `images`, a table-only cohort.
 
     Args:
-        table: CSV or Parquet.
+        table: CSV, Parquet or an Excel workbook.
         images: the folder below which the paths of the mapping lie.
         mapping: what its columns mean.
         rule: what pathology or BI-RADS come to; not asked where the table says `cancer`.
@@ -34,7 +34,7 @@ def read_mapped_table(
         TableError: the table cannot be read, lacks columns, or has bad rows that are refused.
         UserInputError: the images are not there, or the mapping does not say where they are.
     """
-    raw = read_table(table, separator=mapping.separator)
+    raw = read_table(table, separator=mapping.separator, sheet=mapping.sheet)
     require_columns(raw, mapping.columns, where=table, advice="correct the mapping")
     reader = ColumnReader(_apply_patterns(raw, mapping), columns=mapping.column_of)
     rows = _to_rows(reader, mapping, rule)

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import xlsxwriter
 
 from mammoscope.cohort.manifest import check_manifest
 from mammoscope.cohort.sources import cmmd
@@ -166,14 +167,24 @@ def test_a_bad_row_of_a_patient_without_images_is_no_harm_when_bad_ones_are_left
     assert read(table, headers, on_conflict="exclude").manifest.height == 6
 
 
-def test_a_workbook_wants_to_be_exported(headers: Headers, tmp_path: Path) -> None:
-    with pytest.raises(TableError, match="found an Excel workbook, expected CSV"):
-        read(tmp_path / "CMMD_clinicaldata_revision.xlsx", headers)
+def test_the_workbook_is_read_as_it_is_published(write_lines: WriteTable, headers: Headers, tmp_path: Path) -> None:
+    workbook = xlsxwriter.Workbook(tmp_path / "CMMD_clinicaldata_revision.xlsx", {"strings_to_numbers": True})
+    sheet = workbook.add_worksheet("Sheet1")
+    for number, line in enumerate((HEADER, *LINES)):
+        sheet.write_row(number, 0, line.split(","))
+    workbook.add_worksheet("notes").write(0, 0, "of no use")
+    workbook.close()
+    found = read_cmmd(
+        tmp_path / "CMMD_clinicaldata_revision.xlsx", headers, rule=OutcomeRule(), handling=Handling(), sheet="Sheet1"
+    )
+    expected = read_cmmd(write_lines("t.csv", HEADER, *LINES), headers, rule=OutcomeRule(), handling=Handling())
+    assert found.manifest.equals(expected.manifest)
 
 
 def test_another_table_is_refused(write_lines: WriteTable, headers: Headers) -> None:
     with pytest.raises(
-        TableError, match=r"columns missing: ID1, LeftRight, Age, classification; .*_revision\.xlsx as CSV"
+        TableError,
+        match=r"columns missing: ID1, LeftRight, Age, classification; .*; give CMMD_clinicaldata_revision\.xlsx",
     ):
         read(write_lines("t.csv", "a,b", "1,2"), headers)
 

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import xlsxwriter
 
 from mammoscope.cohort.manifest import check_manifest
 from mammoscope.cohort.sources.inbreast import read_inbreast
@@ -102,11 +103,17 @@ def test_rows_keep_their_number_behind_empty_ones(write_lines: WriteTable, image
         read(table, images)
 
 
-def test_a_workbook_wants_to_be_exported(images: Path, tmp_path: Path) -> None:
-    with pytest.raises(TableError, match="found an Excel workbook, expected CSV"):
-        read(tmp_path / "INbreast.xls", images)
+def test_a_workbook_is_read_like_its_csv_file(write_lines: WriteTable, images: Path, tmp_path: Path) -> None:
+    workbook = xlsxwriter.Workbook(tmp_path / "t.xlsx", {"strings_to_numbers": True})
+    sheet = workbook.add_worksheet("table")
+    for number, line in enumerate((HEADER, *LINES)):
+        sheet.write_row(number, 0, line.split(";"))
+    workbook.add_worksheet("notes").write(0, 0, "of no use")
+    workbook.close()
+    found = read_inbreast(tmp_path / "t.xlsx", images, rule=OutcomeRule(), handling=Handling(), sheet="table")
+    assert found.manifest.equals(read(write_lines("t.csv", HEADER, *LINES), images).manifest)
 
 
 def test_another_table_is_refused(write_lines: WriteTable, images: Path) -> None:
-    with pytest.raises(TableError, match=r"columns missing: Laterality, .*; give the sheet of INbreast\.xls as CSV"):
+    with pytest.raises(TableError, match=r"columns missing: Laterality, .*; give INbreast\.xls or INbreast\.csv"):
         read(write_lines("t.csv", "a;b", "1;2"), images)

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import xlsxwriter
 
 from mammoscope.cohort.manifest import SCHEMA
 from mammoscope.cohort.sources.dicom import Headers, build_cohort
@@ -140,6 +141,17 @@ def test_other_columns_are_refused(write_lines: WriteTable, header: str) -> None
         TableError, match=f"found columns {', '.join(header.split(','))}, expected patient_id or exam_id"
     ):
         read_outcomes(write_lines("o.csv", header))
+
+
+def test_outcomes_may_stand_in_a_workbook(tmp_path: Path) -> None:
+    workbook = xlsxwriter.Workbook(tmp_path / "o.xlsx")
+    workbook.add_worksheet("notes").write(0, 0, "of no use")
+    sheet = workbook.add_worksheet("outcomes")
+    for number, line in enumerate([["exam_id", "cancer", "age_years"], ["a", 0, 51.5]]):
+        sheet.write_row(number, 0, line)
+    workbook.close()
+    found = read_outcomes(tmp_path / "o.xlsx", sheet="outcomes").table
+    assert found.rows() == [(1, "a", False, 51.5)]
 
 
 def test_a_table_changes_no_other_column(write_lines: WriteTable) -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import xlsxwriter
 
 from mammoscope.cohort.manifest import check_manifest
 from mammoscope.cohort.sources.indexing import Handling, IndexedCohort
@@ -65,6 +66,19 @@ def test_a_parquet_table_is_read_alike(write_lines: WriteTable, tmp_path: Path) 
     path = write_lines("t.csv", HEADER, *LINES)
     pl.read_csv(path, separator=";").write_parquet(tmp_path / "t.parquet")
     assert index(tmp_path / "t.parquet").manifest.equals(index(path).manifest)
+
+
+def test_a_workbook_is_read_alike(write_lines: WriteTable, tmp_path: Path) -> None:
+    path = write_lines("t.csv", HEADER, *LINES)
+    workbook = xlsxwriter.Workbook(tmp_path / "t.xlsx", {"strings_to_numbers": True})
+    workbook.add_worksheet("notes").write(0, 0, "of no use")
+    sheet = workbook.add_worksheet("women")
+    for number, line in enumerate((HEADER, *LINES)):
+        sheet.write_row(number, 0, line.split(";"))
+    workbook.close()
+    assert index(tmp_path / "t.xlsx", mapping=build_mapping(sheet="women")).manifest.equals(index(path).manifest)
+    with pytest.raises(TableError, match=r"found several sheets \(notes, women\)"):
+        index(tmp_path / "t.xlsx")
 
 
 def test_an_exam_is_the_patients_where_nobody_tells_them_apart(write_lines: WriteTable) -> None:
