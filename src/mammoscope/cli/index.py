@@ -153,6 +153,13 @@ def index_vindr_mammo(
     table: Annotated[Path, typer.Option(help="The data set's breast-level_annotations.csv.")],
     cohort: OutputOption,
     images: Annotated[Path | None, typer.Option(help="Folder with <study_id>/<image_id>.dicom.")] = None,
+    metadata: Annotated[
+        Path | None, typer.Option(help="The data set's metadata.csv: age, machine and manufacturer of each image.")
+    ] = None,
+    official_split: Annotated[
+        bool,
+        typer.Option("--official-split", help="Take the official parts: test is fold 0, training is never held out."),
+    ] = False,
     case_birads: CaseOption = "4,5,6",
     control_birads: ControlOption = "1,2",
     normal_side: NormalSideOption = "control",
@@ -164,13 +171,14 @@ def index_vindr_mammo(
 ) -> None:
     """Index VinDr-Mammo by its annotations, outcomes by BI-RADS; without --images, a table-only cohort.
 
-    Example: mammoscope index vindr-mammo --table breast-level_annotations.csv --images images -o cohort
+    Example: mammoscope index vindr-mammo --table breast-level_annotations.csv --metadata metadata.csv -o cohort
     """
-    from mammoscope.cohort.sources.vindr_mammo import read_vindr_mammo
+    from mammoscope.cohort.sources.vindr_mammo import VindrTables, read_vindr_mammo
 
     rule = _rule(case_birads, control_birads, normal_side=normal_side)
     handling = _handling(on_conflict, allow_missing=allow_missing, check_headers=check_headers, workers=workers)
-    _write(read_vindr_mammo(table, images, rule=rule, handling=handling), cohort, as_json=as_json)
+    tables = VindrTables(table, metadata, takes_split=official_split)
+    _write(read_vindr_mammo(tables, images, rule=rule, handling=handling), cohort, as_json=as_json)
 
 
 @index_app.command("cmmd")

@@ -229,6 +229,17 @@ def test_the_rule_of_outcomes_can_be_set(  # noqa: PLR0913, PLR0917  # a table o
     assert (facts["breasts_with_cancer"], facts["breasts_undetermined"]) == (case, undetermined)
 
 
+def test_the_metadata_and_the_official_parts_of_vindr_mammo_are_taken(run_cli: CliRun, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("\n".join((f"{VINDR[0]},split", f"{VINDR[1]},test")))
+    header = "SOP Instance UID,Patient's Age,Manufacturer,Manufacturer's Model Name"
+    (tmp_path / "m.csv").write_text(f"{header}\ni,053Y,Maker,Model\n")
+    arguments = ("index", "vindr-mammo", "--table", tmp_path / "t.csv", "-o", tmp_path / "cohort")
+    code, _, err = run_cli(*arguments, "--metadata", tmp_path / "m.csv", "--official-split")
+    assert code == 0, err
+    row = read_manifest(tmp_path / "cohort").row(0, named=True)
+    assert [row[name] for name in ("age_years", "machine", "manufacturer", "fold")] == [53.0, "Model", "Maker", 0]
+
+
 def test_categories_that_are_none_are_refused(run_cli: CliRun, tmp_path: Path) -> None:
     code, _, err = run_cli("index", "vindr-mammo", "--table", "t", "-o", tmp_path / "c", "--case-birads", "high")
     assert code == 2

@@ -159,7 +159,16 @@ def _read_age(element: ElementReader) -> float | None:
 
 
 def _to_age(value: object) -> float:
-    parts = _AGE.fullmatch(as_text(value))
+    return parse_age(as_text(value))
+
+
+def parse_age(text: str) -> float:
+    """The years of an age as DICOM writes it, such as 061Y or 007M.
+
+    Raises:
+        ValueError: it is written otherwise.
+    """
+    parts = _AGE.fullmatch(text)
     if parts is None:
         raise ValueError("no age")
     return int(parts[1]) * _YEARS_OF_UNIT[parts[2]]
