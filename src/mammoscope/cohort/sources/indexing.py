@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Literal
 
 import polars as pl
@@ -29,6 +30,7 @@ REJECTED_SCHEMA: Final[dict[str, pl.DataType]] = {
     "sentence": pl.String(),
 }
 IMAGE_SUFFIXES: Final = frozenset({".dcm", ".dicom", ".png", ".pgm"})
+NOTHING_ELSE: Final[Mapping[str, int]] = MappingProxyType({})
 _SIDES: Final = ALLOWED_VALUES["laterality"]
 _OF_THE_EXAM: Final = {"mixed_patients", "side_conflict"}  # which of its breasts is meant is not known
 _NAMED_AT_MOST = 5
@@ -77,11 +79,19 @@ class ImagePlace:
 
 @dataclass(frozen=True, slots=True)
 class PublishedCounts:
-    """What the publishers of a data set say it holds; None where they do not."""
+    """What the publishers of a data set say it holds; None where they do not.
+
+    Attributes:
+        images: all of them.
+        patients: all of them.
+        images_of_cases: those of breasts with cancer.
+        others: counts of what the manifest does not tell, by their names.
+    """
 
     images: int
     patients: int | None = None
     images_of_cases: int | None = None
+    others: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,18 +271,29 @@ def check_folder(images: Path, *, expected: str) -> None:
         raise UserInputError(f"{images}: no such folder, expected {expected} below it")
 
 
-def compare_with_published(manifest: pl.DataFrame, counts: PublishedCounts, *, name: str) -> tuple[str, ...]:
-    """A warning where what looks like the whole data set has other counts than published; none for a part of it."""
+def compare_with_published(
+    manifest: pl.DataFrame, counts: PublishedCounts, *, name: str, others: Mapping[str, int] = NOTHING_ELSE
+) -> tuple[str, ...]:
+    """A warning where what looks like the whole data set has other counts than published; none for a part of it.
+
+    Args:
+        manifest: what was found.
+        counts: what is published.
+        name: of the data set.
+        others: what was found of `counts.others`; what is not among them was not counted.
+    """
     if manifest.height < _COMPLETE_SHARE * counts.images:
         return ()
     cases = manifest.filter(pl.col("cancer"))
     found = {"images": manifest.height, "patients": manifest["patient_id"].n_unique(), "images of cases": cases.height}
+    found |= others
     published = {
         "images": counts.images,
         "patients": counts.patients,
         "images of cases": counts.images_of_cases,
+        **counts.others,
     }
-    differing = {key: count for key, count in published.items() if count is not None and count != found[key]}
+    differing = {key: count for key, count in published.items() if count is not None and found.get(key, count) != count}
     if not differing:
         return ()
     ours = ", ".join(f"{found[key]} {key}" for key in differing)

@@ -5,6 +5,7 @@ Data card: docs/data-cards/mini-mias.md.
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ from mammoscope.cohort.sources.indexing import (
     IndexedCohort,
     Origin,
     PublishedCounts,
+    compare_with_published,
     finish,
     index_by_name,
     settle,
@@ -27,7 +29,9 @@ from mammoscope.cohort.sources.outcomes import Finding, OutcomeRule, decide_outc
 from mammoscope.errors import TableError
 
 SOURCE: Final = "mini_mias"
-PUBLISHED: Final = PublishedCounts(images=322, patients=161)
+_NORMAL_FILMS: Final = "normal films"
+# normal films: table B.1 of A. Oliver's thesis, http://eia.udg.edu/~aoliver/publications/tesi/node129.html
+PUBLISHED: Final = PublishedCounts(images=322, patients=161, others={_NORMAL_FILMS: 207})
 LAYOUT: Final = "mdb001.pgm to mdb322.pgm"
 _FILM: Final = re.compile(r"mdb([0-9]{3})")
 _TISSUES: Final = ("F", "G", "D")
@@ -61,7 +65,11 @@ def read_mini_mias(table: Path, images: Path | None, *, rule: OutcomeRule, handl
         repeats_images=True,
     )
     films = kept.unique("image_id", maintain_order=True)
-    return finish(films, rejected, place=place, handling=handling, counts=PUBLISHED)
+    found = finish(films, rejected, place=place, handling=handling, counts=None)
+    normal = {words[0] for (_, words), finding in zip(lines, findings, strict=True) if finding == Finding.NORMAL}
+    n_normal = len(normal & set(films["image_id"]))
+    warnings = compare_with_published(films, PUBLISHED, name=SOURCE, others={_NORMAL_FILMS: n_normal})
+    return replace(found, warnings=warnings)
 
 
 def _read_lines(table: Path) -> list[tuple[str, list[str]]]:

@@ -20,6 +20,7 @@ from mammoscope.cohort.sources.indexing import (
     IndexedCohort,
     Origin,
     PublishedCounts,
+    compare_with_published,
     finish,
     index_by_name,
     settle,
@@ -29,7 +30,9 @@ from mammoscope.cohort.sources.outcomes import OutcomeRule, decide_outcomes, fin
 from mammoscope.exam import BREAST
 
 SOURCE: Final = "vindr_mammo"
-PUBLISHED: Final = PublishedCounts(images=20_000, patients=5_000)  # doi:10.13026/br2v-7517: exams, four views each
+_TEST_STUDIES: Final = "studies of the test part"
+# doi:10.1038/s41597-023-02100-7: 5,000 exams of four views, of which 1,000 are the test part
+PUBLISHED: Final = PublishedCounts(images=20_000, patients=5_000, others={_TEST_STUDIES: 1_000})
 LAYOUT: Final = "<study_id>/<image_id>.dicom"
 _COLUMNS: Final = ("study_id", "image_id", "laterality", "view_position", "breast_birads", "breast_density")
 _COLUMN_OF: Final = {"patient_id": "study_id", "view": "view_position"}
@@ -81,8 +84,10 @@ def read_vindr_mammo(
     if place is not None:
         rows = with_paths(rows, index_by_name(place))
     kept, rejected = settle(rows, reader.problems, origin=Origin(str(table), columns=_COLUMN_OF), handling=handling)
-    found = finish(kept, rejected, place=place, handling=handling, counts=PUBLISHED)
-    return replace(found, warnings=found.warnings + warnings)
+    found = finish(kept, rejected, place=place, handling=handling, counts=None)
+    others = {_TEST_STUDIES: kept.filter(pl.col("fold") == 0)["exam_id"].n_unique()} if tables.takes_split else {}
+    warnings += compare_with_published(kept, PUBLISHED, name=SOURCE, others=others)
+    return replace(found, warnings=warnings)
 
 
 def _to_rows(reader: ColumnReader) -> pl.DataFrame:

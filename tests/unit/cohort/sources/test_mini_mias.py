@@ -127,8 +127,12 @@ def test_what_is_no_list_is_refused(write_lines: WriteTable, tmp_path: Path) -> 
 
 
 def test_the_whole_list_is_as_published(write_lines: WriteTable) -> None:
-    whole = [f"mdb{number:03d} G NORM" for number in range(1, 323)]
+    whole = [f"mdb{number:03d} G {'NORM' if number <= 207 else 'CIRC B'}" for number in range(1, 323)]
     assert read(write_lines("Info.txt", *whole)).warnings == ()
     assert read(write_lines("Info.txt", *whole[:-1])).warnings == (
         "mini_mias: found 321 images, published are 322 images; check that the download is complete and unchanged",
     )
+    doubled = [*whole, "mdb300 G CIRC B", "mdb001 G NORM"]  # a film is counted once
+    assert read(write_lines("Info.txt", *doubled)).warnings == ()
+    (warning,) = read(write_lines("Info.txt", *whole[:206], "mdb207 G CIRC B", *whole[207:])).warnings
+    assert warning.startswith("mini_mias: found 206 normal films, published are 207 normal films; check that")

@@ -215,6 +215,11 @@ def test_another_table_is_refused(write_lines: WriteTable) -> None:
 def test_counts_that_are_not_as_published_are_warned_of(
     write_lines: WriteTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(vindr_mammo, "PUBLISHED", PublishedCounts(8, 2, others={"studies of the test part": 2}))
+    table = write_lines("t.csv", HEADER, *LINES[:4], *(line.replace("training", "test") for line in LINES[4:]))
+    assert read(table).warnings == ()
+    (warning,) = read_whole(table, split=True).warnings
+    assert warning.startswith("vindr_mammo: found 1 studies of the test part, published are 2 studies of the test part")
     monkeypatch.setattr(vindr_mammo, "PUBLISHED", PublishedCounts(images=8, patients=3))
     assert read(write_lines("t.csv", HEADER, *LINES)).warnings == (
         "vindr_mammo: found 2 patients, published are 3 patients; check that the download is complete and unchanged",
