@@ -117,6 +117,14 @@ def test_columns_that_are_not_there_are_named(write_lines: WriteTable) -> None:
         index(write_lines("t.csv", "picture;woman;Breast side;age;dense", "1;a;left;61;2"))
 
 
+def test_images_are_found_by_paths_that_windows_wrote(write_lines: WriteTable, tmp_path: Path) -> None:
+    table = write_lines("t.csv", HEADER, r"a\1.png;a;left;61;2;sick;v1", r"b\c\2.png;b;left;61;2;well;v1")
+    for name in ("a/1.png", "b/c/2.png"):
+        write_lines(f"images/{name}", "")
+    manifest = index(table, tmp_path / "images", build_mapping(path="{picture}")).manifest
+    assert manifest["path"].to_list() == [str(tmp_path / "images" / name) for name in ("a/1.png", "b/c/2.png")]
+
+
 def test_all_bad_rows_are_named_with_row_column_value_and_what_was_expected(write_lines: WriteTable) -> None:
     bad = [f"{row};w{row};left;61;9;sick;v" for row in range(1, 41)]
     with pytest.raises(TableError) as caught:
