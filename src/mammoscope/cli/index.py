@@ -1,5 +1,6 @@
 """`mammoscope index`: files and tables of a data set to the manifest of a cohort."""
 
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mammoscope.cli.console import JsonOption, WorkersOption, print_summary, progress_bar, resolve_workers, warn
+from mammoscope.errors import UserInputError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -99,6 +101,7 @@ def index_dicom(
 
 @index_app.command("table")
 def index_table(
+    context: typer.Context,
     table: Annotated[Path, typer.Option(help="A CSV, Parquet or Excel table with a row for each mammogram.")],
     mapping: Annotated[str, typer.Option(help="TOML file: what its columns mean; or cbis_ddsm_mass, the example.")],
     cohort: OutputOption,
@@ -120,9 +123,11 @@ def index_table(
     from mammoscope.cohort.sources.mapping import read_mapping
     from mammoscope.cohort.sources.table import read_mapped_table
 
+    meaning = read_mapping(mapping)
+    _check_rule_options(context, meaning.rule_parts, mapping=mapping)
     rule = _rule(case_birads, control_birads, benign=benign, normal_side=normal_side)
     handling = _handling(on_conflict, allow_missing=allow_missing, check_headers=check_headers, workers=workers)
-    found = read_mapped_table(table, images, read_mapping(mapping), rule=rule, handling=handling)
+    found = read_mapped_table(table, images, meaning, rule=rule, handling=handling)
     _write(found, cohort, as_json=as_json)
 
 
@@ -254,6 +259,22 @@ def index_mini_mias(
     rule = _rule(benign=benign, normal_side=normal_side)
     handling = Handling(on_conflict=on_conflict, allow_missing=allow_missing)
     _write(read_mini_mias(table, images, rule=rule, handling=handling), cohort, as_json=as_json)
+
+
+def _check_rule_options(context: typer.Context, parts: Collection[str], *, mapping: str) -> None:
+    """Refuse an option of the rule that the mapping leaves nothing to decide.
+
+    Raises:
+        UserInputError: with the option.
+    """
+    for name in ("case_birads", "control_birads", "benign", "normal_side"):
+        source = context.get_parameter_source(name)
+        if name not in parts and source is not None and source.name != "DEFAULT":
+            option = f"--{name.replace('_', '-')}"
+            reason = "pathology" if name == "benign" else "outcome_from_birads"
+            expected = f"{reason}, or pathology" if name == "normal_side" else reason
+            found = f"found with {mapping}, which leaves it nothing to decide"
+            raise UserInputError(f"{option}: {found}, expected a mapping with {expected}; leave it out")
 
 
 def _rule(

@@ -267,6 +267,39 @@ def test_a_table_and_a_mapping_become_a_cohort(run_cli: CliRun, tmp_path: Path) 
     assert json.loads(out)["images"] == 1
 
 
+BY_CANCER, BY_PATHOLOGY, BY_BIRADS = 'cancer = "{x}"', 'pathology = "{x}"', 'birads = "{x}"'
+
+
+@pytest.mark.parametrize(
+    ("outcome", "options", "expected"),
+    [
+        (BY_CANCER, ("--case-birads", "4,5,6"), "expected a mapping with outcome_from_birads; leave it out"),
+        (BY_CANCER, ("--control-birads", "1"), "expected a mapping with outcome_from_birads"),
+        (BY_CANCER, ("--benign", "control"), "expected a mapping with pathology; leave it out"),
+        (BY_CANCER, ("--normal-side", "undetermined"), "expected a mapping with outcome_from_birads, or pathology"),
+        (BY_PATHOLOGY, ("--case-birads", "5"), "expected a mapping with outcome_from_birads"),
+        (BY_PATHOLOGY, ("--benign", "undetermined", "--normal-side", "undetermined"), None),
+        (BY_BIRADS, ("--benign", "undetermined"), "expected a mapping with pathology"),
+        (BY_BIRADS, ("--case-birads", "5", "--control-birads", "1", "--normal-side", "undetermined"), None),
+        (BY_CANCER, (), None),
+    ],
+)
+def test_an_option_that_decides_nothing_is_refused(
+    run_cli: CliRun, tmp_path: Path, outcome: str, options: tuple[str, ...], expected: str | None
+) -> None:
+    value = "benign" if outcome is BY_PATHOLOGY else "1"
+    (tmp_path / "t.csv").write_text(f"image,woman,side,x\n1,a,L,{value}\n")
+    top = 'source = "ours"\n' + ("outcome_from_birads = true\n" if outcome is BY_BIRADS else "")
+    fields = 'image_id = "{image}"\npatient_id = "{woman}"\nlaterality = "{side}"\nview = "MLO"\n'
+    (tmp_path / "m.toml").write_text(f"{top}[fields]\n{fields}{outcome}\n")
+    arguments = ("index", "table", "--table", tmp_path / "t.csv", "--mapping", tmp_path / "m.toml")
+    code, _, err = run_cli(*arguments, "-o", tmp_path / "cohort", *options)
+    assert code == (0 if expected is None else 2), err
+    if expected is not None:
+        assert f"error: {options[0]}: found with {tmp_path / 'm.toml'}, which leaves it nothing to decide, " in err
+        assert expected in err
+
+
 def test_files_with_a_patient_in_their_names_become_a_cohort(run_cli: CliRun, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "20000001_00ff_MG_R_ML_ANON.dcm").write_bytes(b"")

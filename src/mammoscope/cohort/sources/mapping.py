@@ -69,6 +69,13 @@ class Mapping(Settings):
         return tuple(dict.fromkeys(name for pattern in patterns for name in _COLUMN.findall(pattern)))
 
     @property
+    def rule_parts(self) -> frozenset[str]:
+        """The parts of the rule of outcomes that decide: none where the table says itself what is cancer."""
+        if self.outcome_from_birads:
+            return frozenset({"case_birads", "control_birads", "normal_side"})
+        return frozenset({"benign", "normal_side"}) if "pathology" in self.fields else frozenset()
+
+    @property
     def column_of(self) -> dict[str, str]:
         """The columns that each field is made of, for sentences."""
         return {name: ", ".join(_COLUMN.findall(pattern)) or name for name, pattern in self.fields.items()}

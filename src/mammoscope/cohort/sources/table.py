@@ -75,11 +75,11 @@ def _to_rows(reader: ColumnReader, mapping: Mapping, rule: OutcomeRule) -> pl.Da
     if "birads" in text:
         columns["birads"] = reader.whole_numbers("birads")
     rows = fill_schema(columns, text.height)
-    findings = _find(reader, rows, mapping, rule)
+    findings = _find(reader, rows, mapping=mapping, rule=rule)
     return rows if findings is None else rows.with_columns(decide_outcomes(rows, findings, rule))
 
 
-def _find(reader: ColumnReader, rows: pl.DataFrame, mapping: Mapping, rule: OutcomeRule) -> pl.Series | None:
+def _find(reader: ColumnReader, rows: pl.DataFrame, *, mapping: Mapping, rule: OutcomeRule) -> pl.Series | None:
     if mapping.outcome_from_birads:
         return findings_by_birads(rows["birads"], rule)
     if "pathology" in reader.text:
