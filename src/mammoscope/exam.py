@@ -3,9 +3,13 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from mammoscope.anatomy import Laterality, View
 from mammoscope.errors import UserInputError
+
+BREAST: Final = ("exam_id", "laterality")
+"""The columns that a breast is known by, in every table with a row for each image."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """`mammoscope index`: files and tables of a data set to the manifest of a cohort."""
 
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mammoscope.cli.console import JsonOption, WorkersOption, print_summary, progress_bar, resolve_workers, warn
+from mammoscope.errors import UserInputError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,6 +28,9 @@ ConflictOption = Annotated[
 ]
 HeadersOption = Annotated[
     bool, typer.Option("--check-headers", help="Read the DICOM headers too, and compare their side with the table's.")
+]
+SheetOption = Annotated[
+    str | None, typer.Option(help="The sheet of an Excel workbook; needed where several are not empty.")
 ]
 CaseOption = Annotated[str, typer.Option(help="BI-RADS categories that make a case, where they decide.")]
 ControlOption = Annotated[str, typer.Option(help="BI-RADS categories that make a control, where they decide.")]
@@ -69,8 +74,9 @@ def index_dicom(
     folder: Annotated[Path, typer.Argument(help="A folder with DICOM studies, however they lie in it.")],
     cohort: OutputOption,
     outcomes: Annotated[
-        Path | None, typer.Option(help="CSV with cancer by patient_id or exam_id, and laterality; see the docs.")
+        Path | None, typer.Option(help="Table with cancer by patient_id or exam_id, and laterality; see the docs.")
     ] = None,
+    sheet: SheetOption = None,
     accept: Annotated[
         list[str] | None, typer.Option(help="Take files with this verdict all the same; may be given again.")
     ] = None,
@@ -88,14 +94,15 @@ def index_dicom(
     from mammoscope.cohort.sources.dicom import build_cohort
     from mammoscope.cohort.sources.outcome_table import read_outcomes
 
-    told = None if outcomes is None else read_outcomes(outcomes)
+    told = None if outcomes is None else read_outcomes(outcomes, sheet=sheet)
     headers = _read_headers(folder, accept or [], workers=workers)
     _write(build_cohort(headers, told, source=source, on_conflict=on_conflict), cohort, as_json=as_json)
 
 
 @index_app.command("table")
 def index_table(
-    table: Annotated[Path, typer.Option(help="A CSV or Parquet table with a row for each mammogram.")],
+    context: typer.Context,
+    table: Annotated[Path, typer.Option(help="A CSV, Parquet or Excel table with a row for each mammogram.")],
     mapping: Annotated[str, typer.Option(help="TOML file: what its columns mean; or cbis_ddsm_mass, the example.")],
     cohort: OutputOption,
     images: Annotated[Path | None, typer.Option(help="Folder below which the paths of the mapping lie.")] = None,
@@ -116,9 +123,11 @@ def index_table(
     from mammoscope.cohort.sources.mapping import read_mapping
     from mammoscope.cohort.sources.table import read_mapped_table
 
+    meaning = read_mapping(mapping)
+    _check_rule_options(context, meaning.rule_parts, mapping=mapping)
     rule = _rule(case_birads, control_birads, benign=benign, normal_side=normal_side)
     handling = _handling(on_conflict, allow_missing=allow_missing, check_headers=check_headers, workers=workers)
-    found = read_mapped_table(table, images, read_mapping(mapping), rule=rule, handling=handling)
+    found = read_mapped_table(table, images, meaning, rule=rule, handling=handling)
     _write(found, cohort, as_json=as_json)
 
 
@@ -149,6 +158,13 @@ def index_vindr_mammo(
     table: Annotated[Path, typer.Option(help="The data set's breast-level_annotations.csv.")],
     cohort: OutputOption,
     images: Annotated[Path | None, typer.Option(help="Folder with <study_id>/<image_id>.dicom.")] = None,
+    metadata: Annotated[
+        Path | None, typer.Option(help="The data set's metadata.csv: age, machine and manufacturer of each image.")
+    ] = None,
+    official_split: Annotated[
+        bool,
+        typer.Option("--official-split", help="Take the official parts: test is fold 0, training is never held out."),
+    ] = False,
     case_birads: CaseOption = "4,5,6",
     control_birads: ControlOption = "1,2",
     normal_side: NormalSideOption = "control",
@@ -160,20 +176,22 @@ def index_vindr_mammo(
 ) -> None:
     """Index VinDr-Mammo by its annotations, outcomes by BI-RADS; without --images, a table-only cohort.
 
-    Example: mammoscope index vindr-mammo --table breast-level_annotations.csv --images images -o cohort
+    Example: mammoscope index vindr-mammo --table breast-level_annotations.csv --metadata metadata.csv -o cohort
     """
-    from mammoscope.cohort.sources.vindr_mammo import read_vindr_mammo
+    from mammoscope.cohort.sources.vindr_mammo import VindrTables, read_vindr_mammo
 
     rule = _rule(case_birads, control_birads, normal_side=normal_side)
     handling = _handling(on_conflict, allow_missing=allow_missing, check_headers=check_headers, workers=workers)
-    _write(read_vindr_mammo(table, images, rule=rule, handling=handling), cohort, as_json=as_json)
+    tables = VindrTables(table, metadata, takes_split=official_split)
+    _write(read_vindr_mammo(tables, images, rule=rule, handling=handling), cohort, as_json=as_json)
 
 
 @index_app.command("cmmd")
 def index_cmmd(
-    table: Annotated[Path, typer.Option(help="CMMD_clinicaldata_revision, saved as CSV.")],
+    table: Annotated[Path, typer.Option(help="CMMD_clinicaldata_revision.xlsx, or its sheet as CSV.")],
     images: Annotated[Path, typer.Option(help="Folder with the DICOM files, however they lie in it.")],
     cohort: OutputOption,
+    sheet: SheetOption = None,
     benign: BenignOption = "control",
     normal_side: NormalSideOption = "undetermined",
     allow_missing: MissingOption = False,
@@ -183,7 +201,7 @@ def index_cmmd(
 ) -> None:
     """Index CMMD by its clinical table and the headers of its files.
 
-    Example: mammoscope index cmmd --table CMMD_clinicaldata_revision.csv --images CMMD -o cohort
+    Example: mammoscope index cmmd --table CMMD_clinicaldata_revision.xlsx --images CMMD -o cohort
     """
     from mammoscope.cohort.sources.cmmd import read_cmmd
     from mammoscope.cohort.sources.indexing import Handling
@@ -191,14 +209,15 @@ def index_cmmd(
     rule = _rule(benign=benign, normal_side=normal_side)
     handling = Handling(on_conflict=on_conflict, allow_missing=allow_missing)
     headers = _read_headers(images, [], workers=workers)
-    _write(read_cmmd(table, headers, rule=rule, handling=handling), cohort, as_json=as_json)
+    _write(read_cmmd(table, headers, rule=rule, handling=handling, sheet=sheet), cohort, as_json=as_json)
 
 
 @index_app.command("inbreast")
 def index_inbreast(
-    table: Annotated[Path, typer.Option(help="INbreast.csv, or the sheet of INbreast.xls saved as CSV.")],
+    table: Annotated[Path, typer.Option(help="INbreast.xls or INbreast.csv.")],
     images: Annotated[Path, typer.Option(help="Folder AllDICOMs; the patient stands in the file names.")],
     cohort: OutputOption,
+    sheet: SheetOption = None,
     case_birads: CaseOption = "4,5,6",
     control_birads: ControlOption = "1,2",
     normal_side: NormalSideOption = "control",
@@ -210,13 +229,13 @@ def index_inbreast(
 ) -> None:
     """Index INbreast by its table and file names, outcomes by BI-RADS.
 
-    Example: mammoscope index inbreast --table INbreast.csv --images AllDICOMs -o cohort
+    Example: mammoscope index inbreast --table INbreast.xls --images AllDICOMs -o cohort
     """
     from mammoscope.cohort.sources.inbreast import read_inbreast
 
     rule = _rule(case_birads, control_birads, normal_side=normal_side)
     handling = _handling(on_conflict, allow_missing=allow_missing, check_headers=check_headers, workers=workers)
-    _write(read_inbreast(table, images, rule=rule, handling=handling), cohort, as_json=as_json)
+    _write(read_inbreast(table, images, rule=rule, handling=handling, sheet=sheet), cohort, as_json=as_json)
 
 
 @index_app.command("mini-mias")
@@ -240,6 +259,22 @@ def index_mini_mias(
     rule = _rule(benign=benign, normal_side=normal_side)
     handling = Handling(on_conflict=on_conflict, allow_missing=allow_missing)
     _write(read_mini_mias(table, images, rule=rule, handling=handling), cohort, as_json=as_json)
+
+
+def _check_rule_options(context: typer.Context, parts: Collection[str], *, mapping: str) -> None:
+    """Refuse an option of the rule that the mapping leaves nothing to decide.
+
+    Raises:
+        UserInputError: with the option.
+    """
+    for name in ("case_birads", "control_birads", "benign", "normal_side"):
+        source = context.get_parameter_source(name)
+        if name not in parts and source is not None and source.name != "DEFAULT":
+            option = f"--{name.replace('_', '-')}"
+            reason = "pathology" if name == "benign" else "outcome_from_birads"
+            expected = f"{reason}, or pathology" if name == "normal_side" else reason
+            found = f"found with {mapping}, which leaves it nothing to decide"
+            raise UserInputError(f"{option}: {found}, expected a mapping with {expected}; leave it out")
 
 
 def _rule(

@@ -21,12 +21,13 @@ def join(
 
     from mammoscope.cohort.join import join_cohorts
     from mammoscope.cohort.manifest import manifest_hash, write_manifest
+    from mammoscope.exam import BREAST
 
     joined = join_cohorts(cohorts, output)
     path = write_manifest(joined.manifest, output)
     for sentence in joined.warnings:
         warn(sentence)
-    breasts = joined.manifest.unique(["exam_id", "laterality"])
+    breasts = joined.manifest.unique(BREAST)
     facts = {
         "cohorts": len(cohorts),
         "sources": sorted(joined.manifest["source"].unique()),

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from mammoscope.cohort.stratify import STRATA, describe_strata
+from mammoscope.exam import BREAST
 
 LEAST_EXPECTED = 20  # below this, one more or one less is over 5 %, which no dealing of whole patients can mend
 _JOINED = tuple((("outcome", name)) for name in STRATA if name not in {"outcome", "cancer_images"})
@@ -39,7 +40,7 @@ def largest_imbalance(table: pl.DataFrame) -> dict[str, object] | None:
 
 def _prevalences(manifest: pl.DataFrame) -> Iterator[pl.DataFrame]:
     known = manifest.filter(pl.col("cancer").is_not_null())
-    for unit, rows in (("breasts", known.unique(["exam_id", "laterality"])), ("images", known)):
+    for unit, rows in (("breasts", known.unique(BREAST)), ("images", known)):
         folds = rows.group_by("fold").agg(pl.len().alias("n_in_fold"), pl.col("cancer").sum().alias("n"))
         share = rows["cancer"].mean()
         yield folds.sort("fold", nulls_last=True).select(

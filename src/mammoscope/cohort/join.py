@@ -9,6 +9,7 @@ import polars as pl
 
 from mammoscope.cohort.manifest import SCHEMA, manifest_path, read_manifest
 from mammoscope.errors import TableError, UserInputError
+from mammoscope.exam import BREAST
 
 _LEAST: Final = 2
 _NAMED_AT_MOST: Final = 3
@@ -24,7 +25,7 @@ class JoinedCohort:
 
 
 def join_cohorts(cohorts: Sequence[Path], output: Path) -> JoinedCohort:
-    """The rows of several cohorts, every id with its source before it: `rsna-10006`; an id that has it already stays.
+    """The rows of several cohorts, every id with its source before it: `rsna-10006`; what was joined before stays.
 
     Cohorts of one source share its ids: the same patient in two of them is one patient. Folds are left behind, because
     they were dealt for each cohort alone.
@@ -35,12 +36,14 @@ def join_cohorts(cohorts: Sequence[Path], output: Path) -> JoinedCohort:
 
     Raises:
         UserInputError: fewer than two cohorts, one twice, or the output among them.
-        TableError: a manifest that cannot be read, an image or exam that clashes, or files in some cohorts only.
+        TableError: a manifest that cannot be read, an image or exam that clashes, two patients who would get one id, or
+            files in some cohorts only.
     """
     _check_places(cohorts, output)
     manifests = [read_manifest(cohort) for cohort in cohorts]
     _check_paths(cohorts, manifests)
     joined = pl.concat([_with_prefixes(manifest) for manifest in manifests])
+    _check_identities(joined, manifests)
     of_cohort = pl.Series("cohort", [place for place, each in enumerate(manifests) for _ in range(each.height)])
     owned = joined.with_columns(of_cohort)
     _check_clashes(owned, cohorts)
@@ -67,11 +70,30 @@ def _check_paths(cohorts: Sequence[Path], manifests: Sequence[pl.DataFrame]) -> 
 
 
 def _with_prefixes(manifest: pl.DataFrame) -> pl.DataFrame:
+    """The rows with the source before every id; where all ids of a source have it, they were joined before."""
     prefix = pl.col("source") + "-"
+    is_joined = pl.all_horizontal(pl.col(name).str.starts_with(prefix) for name in _IDS).all().over("source")
     return manifest.with_columns(
-        pl.when(pl.col(name).str.starts_with(prefix)).then(name).otherwise(prefix + pl.col(name)).alias(name)
-        for name in _IDS
+        pl.when(is_joined).then(name).otherwise(prefix + pl.col(name)).alias(name) for name in _IDS
     )
+
+
+def _check_identities(joined: pl.DataFrame, manifests: Sequence[pl.DataFrame]) -> None:
+    """Refuse ids that stand for several: `hospital` and `2-0`, `hospital-2` and `0`.
+
+    Raises:
+        TableError: with their number and the sources.
+    """
+    before = pl.concat(manifests).select(pl.struct("source", name).alias(f"own_{name}") for name in _IDS)
+    rows = joined.select(*_IDS, "source").hstack(before)
+    for name, word in (("patient_id", "patients"), ("exam_id", "exams"), ("image_id", "images")):
+        counts = rows.group_by(name).agg(pl.col(f"own_{name}").n_unique(), "source").filter(pl.col(f"own_{name}") > 1)
+        if counts.height:
+            sources = " and ".join(sorted(set(counts["source"].explode())))
+            raise TableError(
+                f"join: {counts.height} {word} of {sources} would share an id, expected one for each; index one cohort "
+                "under another name of its source, or join all cohorts at once if one was joined before"
+            )
 
 
 def _check_clashes(owned: pl.DataFrame, cohorts: Sequence[Path]) -> None:
@@ -97,7 +119,7 @@ def _check_clashes(owned: pl.DataFrame, cohorts: Sequence[Path]) -> None:
             f"join: {exams.height} exams have another patient in another cohort, expected one patient for each; "
             "index one cohort under another name of its source"
         )
-    breasts = owned.group_by("exam_id", "laterality").agg(pl.col("cancer").n_unique()).filter(pl.col("cancer") > 1)
+    breasts = owned.group_by(BREAST).agg(pl.col("cancer").n_unique()).filter(pl.col("cancer") > 1)
     if breasts.height:
         raise TableError(
             f"join: {breasts.height} breasts have another outcome in another cohort, expected one; "
@@ -106,7 +128,7 @@ def _check_clashes(owned: pl.DataFrame, cohorts: Sequence[Path]) -> None:
 
 
 def _warn(owned: pl.DataFrame) -> tuple[str, ...]:
-    patients = owned.group_by("patient_id").agg(pl.col("cohort").n_unique())
+    patients = owned.group_by("source", "patient_id").agg(pl.col("cohort").n_unique())
     n_shared = patients.filter(pl.col("cohort") > 1).height
     n_split = owned["fold"].is_not_null().sum()
     sentences = {

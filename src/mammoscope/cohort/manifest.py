@@ -1,6 +1,6 @@
 """The table of a cohort, a row for each mammogram: its schema, checked on reading and writing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,6 +8,7 @@ import polars as pl
 
 from mammoscope.anatomy import Laterality, View
 from mammoscope.errors import LeakageError, TableError
+from mammoscope.exam import BREAST
 from mammoscope.files import replacing, sha256_of_bytes
 
 SCHEMA: dict[str, pl.DataType] = {
@@ -41,18 +42,22 @@ FILE_NAME = "manifest.parquet"
 MANIFEST_VERSION = "1"
 _VERSION_KEY = "mammoscope.manifest_version"
 _HASH_KEY = "mammoscope.manifest_sha256"
-_OLDEST_YEARS = 130
-_HIGHEST_BIRADS = 6  # ACR BI-RADS assessment categories are 0 to 6
+OLDEST_YEARS = 130
+HIGHEST_BIRADS = 6  # ACR BI-RADS assessment categories are 0 to 6
 _PROBLEMS_SHOWN = 50
 _ROWS_SHOWN = 8
 
 
 class Problem(NamedTuple):
-    """What breaks the schema: a sentence without ids, the rows it is about (from 1, or none), and a stable code."""
+    """What breaks the schema: a sentence without ids, the rows it is about (from 1, or none), a stable code, a column.
+
+    Where a column is given, the sentence begins with its name and a colon, behind the row if there is one.
+    """
 
     sentence: str
     rows: tuple[int, ...] = ()
     code: str = "bad_value"
+    column: str = ""
 
 
 def manifest_path(cohort: Path) -> Path:
@@ -149,6 +154,11 @@ def check_no_leakage(manifest: pl.DataFrame, *, where: str) -> None:
     )
 
 
+def sort_by_row(problems: Iterable[Problem]) -> list[Problem]:
+    """The problems in the order of the first row that each is about, those of the whole table before."""
+    return sorted(problems, key=lambda problem: problem.rows[:1])
+
+
 def raise_problems(problems: list[str], *, where: str) -> None:
     """One error for all problems of a file.
 
@@ -187,23 +197,21 @@ def _column_problems(manifest: pl.DataFrame) -> list[str]:
 def _value_problems(rows: pl.DataFrame) -> Iterator[Problem]:
     for name in NEVER_NULL:
         empty = rows.filter(pl.col(name).str.strip_chars().fill_null("") == "")
-        yield from (Problem(f"row {row}, {name}: empty, expected a value", (row,)) for row in empty["row"])
+        yield from (Problem(f"row {row}, {name}: empty, expected a value", (row,), column=name) for row in empty["row"])
     for name, allowed in ALLOWED_VALUES.items():
         bad = rows.filter(~pl.col(name).is_in(["", *allowed] if name in NEVER_NULL else allowed))
         expected = f"one of {', '.join(allowed)}"
         yield from _found(bad, name, expected)
     yield from _found(
-        rows.filter(~pl.col("age_years").is_between(0, _OLDEST_YEARS)), "age_years", f"0 to {_OLDEST_YEARS} years"
+        rows.filter(~pl.col("age_years").is_between(0, OLDEST_YEARS)), "age_years", f"0 to {OLDEST_YEARS} years"
     )
-    yield from _found(
-        rows.filter(~pl.col("birads").is_between(0, _HIGHEST_BIRADS)), "birads", f"0 to {_HIGHEST_BIRADS}"
-    )
+    yield from _found(rows.filter(~pl.col("birads").is_between(0, HIGHEST_BIRADS)), "birads", f"0 to {HIGHEST_BIRADS}")
     yield from _found(rows.filter(pl.col("fold") < 0), "fold", "0 or more")
 
 
 def _found(bad: pl.DataFrame, name: str, expected: str) -> Iterator[Problem]:
     return (
-        Problem(f"row {row}, {name}: found {value!r}, expected {expected}", (row,))
+        Problem(f"row {row}, {name}: found {value!r}, expected {expected}", (row,), column=name)
         for row, value in bad.select("row", name).iter_rows()
     )
 
@@ -220,27 +228,28 @@ def _identity_problems(rows: pl.DataFrame) -> Iterator[Problem]:
     of_several = _repeated(rows, ["image_id"], pl.col("patient_id").n_unique())
     for found in of_several:
         sentence = f"image_id: one image of several patients in {name_rows(found)}, expected each once"
-        yield Problem(sentence, tuple(found), "mixed_patients")
+        yield Problem(sentence, tuple(found), "mixed_patients", "image_id")
     for found in _repeated(rows, ["image_id"], pl.len()):
         if found in of_several:
             continue
-        yield Problem(f"image_id: one image in {name_rows(found)}, expected each once", tuple(found), "duplicate")
+        sentence = f"image_id: one image in {name_rows(found)}, expected each once"
+        yield Problem(sentence, tuple(found), "duplicate", "image_id")
     for found in _repeated(rows, ["exam_id"], pl.col("patient_id").n_unique()):
         sentence = f"exam_id: one exam of several patients in {name_rows(found)}, expected one patient"
-        yield Problem(sentence, tuple(found), "mixed_patients")
-    for found in _repeated(rows, ["exam_id", "laterality"], pl.col("cancer").n_unique()):
+        yield Problem(sentence, tuple(found), "mixed_patients", "exam_id")
+    for found in _repeated(rows, BREAST, pl.col("cancer").n_unique()):
         sentence = f"cancer: one breast with different outcomes in {name_rows(found)}, expected one outcome"
-        yield Problem(sentence, tuple(found), "outcome_conflict")
+        yield Problem(sentence, tuple(found), "outcome_conflict", "cancer")
 
 
-def _repeated(rows: pl.DataFrame, identity: list[str], count: pl.Expr) -> list[list[int]]:
+def _repeated(rows: pl.DataFrame, identity: Sequence[str], count: pl.Expr) -> list[list[int]]:
     """The rows of each identity for which the count is above one; a missing identity is another problem."""
     named = rows.drop_nulls(identity)
     groups = named.group_by(identity, maintain_order=True).agg("row", count.alias("count"))
     return groups.filter(pl.col("count") > 1)["row"].to_list()
 
 
-def name_rows(rows: list[int]) -> str:
+def name_rows(rows: Sequence[int]) -> str:
     """How sentences name rows, the first of them one by one."""
     more = f" and {len(rows) - _ROWS_SHOWN} more" if len(rows) > _ROWS_SHOWN else ""
     return f"row{'s' if len(rows) > 1 else ''} {', '.join(str(row) for row in rows[:_ROWS_SHOWN])}{more}"

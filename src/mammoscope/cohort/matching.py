@@ -11,6 +11,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from mammoscope.exam import BREAST
+
 # What follows from the diagnosis (BI-RADS, biopsy and their like) is not here: cases and controls made equal in it have
 # nothing left to tell them apart.
 MatchColumn = Literal[
@@ -19,7 +21,6 @@ MatchColumn = Literal[
 DEFAULT_MATCH: tuple[MatchColumn, ...] = ("view", "site", "machine", "age_years")
 DEFAULT_AGE_WITHIN_YEARS = 5.0  # half of the ten-year age bands that folds are stratified by
 
-_BREAST = ("exam_id", "laterality")
 _BETWEEN = "\x1f"  # the control character "unit separator", which stands in no value
 _BALANCE_SCHEMA = {"column": pl.String(), "before": pl.Float64(), "after": pl.Float64()}
 
@@ -59,13 +60,13 @@ def match_controls(
     """
     breasts = _describe_breasts(rows, columns)
     match = _match_breasts(breasts, columns, age_within_years, controls_per_case, rng=rng)
-    numbered = breasts.select(*_BREAST, pl.Series("match", match).replace(-1, None))
-    return rows.select(_BREAST).join(numbered, on=_BREAST, how="left", maintain_order="left")["match"]
+    numbered = breasts.select(*BREAST, pl.Series("match", match).replace(-1, None))
+    return rows.select(BREAST).join(numbered, on=BREAST, how="left", maintain_order="left")["match"]
 
 
 def count_matches(rows: pl.DataFrame, match: pl.Series, *, controls_per_case: int = 1) -> MatchCounts:
     """How many cases and controls the sets of `match_controls` hold, and how many cases lack controls."""
-    breasts = rows.with_columns(match.alias("match")).filter(pl.col("match").is_not_null()).unique(_BREAST)
+    breasts = rows.with_columns(match.alias("match")).filter(pl.col("match").is_not_null()).unique(BREAST)
     n_controls = breasts.group_by("match").agg((~pl.col("cancer")).sum().alias("n"))["n"]
     return MatchCounts(
         n_cases=n_controls.len(),
@@ -101,8 +102,8 @@ def _describe_breasts(rows: pl.DataFrame, columns: Sequence[MatchColumn]) -> pl.
     """A row for each breast: its values of the columns, `n_images`, whether it `is_case`, and may be a control."""
     has_cancer = pl.col("cancer").any().over("patient_id")
     described = (*("match",), *columns) if "match" in rows.columns else columns
-    keys = [_describe(column) for column in described if column not in _BREAST]
-    breasts = rows.group_by(_BREAST, maintain_order=True).agg(
+    keys = [_describe(column) for column in described if column not in BREAST]
+    breasts = rows.group_by(BREAST, maintain_order=True).agg(
         pl.col("patient_id").first(), pl.col("cancer").first(), pl.len().alias("n_images"), *keys
     )
     return breasts.with_columns(

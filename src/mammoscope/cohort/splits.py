@@ -12,14 +12,16 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from mammoscope.cohort.manifest import raise_problems
 from mammoscope.cohort.sources.csv_table import read_csv_table
 from mammoscope.cohort.stratify import deal_patients, describe_strata, even_out, number_labels
 from mammoscope.errors import LeakageError, TableError, UserInputError
+from mammoscope.exam import BREAST
 
 Place = Literal["site", "machine"]
 
 MIN_FOLDS = 2
-_BREAST = pl.struct("exam_id", "laterality")
+_BREAST = pl.struct(BREAST)
 _NAMED_AT_MOST = 8
 
 
@@ -203,13 +205,13 @@ def _parse_folds(values: pl.Series, *, where: str) -> pl.Series:
     """Whole numbers of a column of text or numbers; other programs write them as 1.0 where a column has gaps."""
     text = values.cast(pl.String)
     is_fold = text.str.contains(r"^[0-9]{1,9}(\.0+)?$")
-    bad = [row for row, good in enumerate(is_fold, start=1) if good is False]
-    if bad:
-        found = text[bad[0] - 1]
-        raise TableError(
-            f"{where}: column {values.name}: no fold in {len(bad)} rows, the first is row {bad[0]}: found {found!r}, "
-            "expected a whole number from 0 up, or nothing where the patient is never held out"
-        )
+    expected = "a whole number from 0 up, or nothing where the patient is never held out"
+    bad = [
+        f"row {row}, {values.name}: found {text[row - 1]!r}, expected {expected}"
+        for row, good in enumerate(is_fold, start=1)
+        if good is False
+    ]
+    raise_problems(bad, where=where)
     return text.str.replace(r"\.0+$", "").cast(pl.Int64).alias("fold")
 
 

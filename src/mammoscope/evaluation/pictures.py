@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mammoscope.evaluation.scores import list_breasts
+from mammoscope.exam import BREAST
 from mammoscope.files import sha256_of_bytes
 from mammoscope.pages.page import encode_jpeg
 
@@ -67,11 +68,9 @@ def choose_calls(scores: pl.DataFrame, *, n_each: int = 4) -> tuple[Call, ...]:
     Of few breasts, none is chosen twice: the higher half is found or alarmed on, the rest missed or passed.
     """
     images = scores.filter(pl.col("level") == "image")
-    highest = images.sort("score", "image_id", descending=[True, False]).group_by("exam_id", "laterality").first()
-    breasts = list_breasts(scores).select("exam_id", "laterality", "cancer", breast_score="score")
-    ranked = breasts.join(highest.drop("cancer"), on=["exam_id", "laterality"]).sort(
-        "breast_score", "image_id", descending=[True, False]
-    )
+    highest = images.sort("score", "image_id", descending=[True, False]).group_by(BREAST).first()
+    breasts = list_breasts(scores).select(*BREAST, "cancer", breast_score="score")
+    ranked = breasts.join(highest.drop("cancer"), on=BREAST).sort("breast_score", "image_id", descending=[True, False])
     cases, controls = (ranked.filter(pl.col("cancer") == is_case) for is_case in (True, False))
     return (
         *_both_ends(cases, CallKind.FOUND, CallKind.MISSED, n_each),

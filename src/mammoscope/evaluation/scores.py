@@ -11,6 +11,7 @@ import polars as pl
 
 from mammoscope.anatomy import Laterality, View
 from mammoscope.errors import TableError
+from mammoscope.exam import BREAST
 from mammoscope.files import replacing
 
 WayT = TypeVar("WayT")
@@ -35,8 +36,7 @@ _OPTIONAL: dict[str, pl.DataType] = {"site": pl.String(), "machine": pl.String()
 SCORES_SCHEMA = _REQUIRED | _OPTIONAL
 
 _NEVER_NULL = ("level", "patient_id", "exam_id", "n_images", "score")
-_IDENTITY_BY_LEVEL = {"image": ("image_id",), "breast": ("exam_id", "laterality"), "exam": ("exam_id",)}
-_BREAST = ("exam_id", "laterality")
+_IDENTITY_BY_LEVEL = {"image": ("image_id",), "breast": BREAST, "exam": ("exam_id",)}
 _BOOLEAN_BY_SPELLING = {"true": True, "false": False, "1": True, "0": False}
 _N_ROWS_NAMED = 5
 
@@ -94,8 +94,8 @@ def aggregate_to_breasts(image_scores: pl.DataFrame) -> pl.DataFrame:
     """
     check_scores(image_scores)
     _refuse_other_levels(image_scores)
-    ordered = _with_all_columns(image_scores).sort(*_BREAST, "image_id")
-    breasts = ordered.group_by(*_BREAST, maintain_order=True).agg(
+    ordered = _with_all_columns(image_scores).sort(*BREAST, "image_id")
+    breasts = ordered.group_by(*BREAST, maintain_order=True).agg(
         pl.col("schema_version", "patient_id", "cancer").first(),
         pl.col("n_images").sum(),
         pl.col("score").mean(),
@@ -260,7 +260,7 @@ def _identity_problems(scores: pl.DataFrame) -> Iterable[str]:
         yield from _problem(rows, f"{level}: stands in the table more than once", "expected once")
     yield from _disagreement(scores, "patient_id", within=("exam_id",), where="an exam")
     yield from _disagreement(scores, "fold", within=("patient_id",), where="a patient")
-    yield from _disagreement(scores, "cancer", within=_BREAST, where="a breast")
+    yield from _disagreement(scores, "cancer", within=BREAST, where="a breast")
 
 
 def _disagreement(scores: pl.DataFrame, column: str, *, within: tuple[str, ...], where: str) -> list[str]:

@@ -195,8 +195,8 @@ def test_every_source_shows_an_example(run_cli: CliRun, command: str) -> None:
 
 VINDR = ("study_id,image_id,laterality,view_position,breast_birads,breast_density", "s,i,L,CC,BI-RADS 4,DENSITY B")
 CBIS = (
-    "patient_id,breast_density,left or right breast,image view,assessment,pathology,image file path",
-    "P_00001,3,LEFT,CC,4,BENIGN,Mass-Training_P_00001_LEFT_CC/1/2/000000.dcm",
+    "patient_id,breast_density,left or right breast,image view,abnormality id,assessment,pathology,image file path",
+    "P_00001,3,LEFT,CC,1,4,BENIGN,Mass-Training_P_00001_LEFT_CC/1/2/000000.dcm",
 )
 
 
@@ -229,6 +229,17 @@ def test_the_rule_of_outcomes_can_be_set(  # noqa: PLR0913, PLR0917  # a table o
     assert (facts["breasts_with_cancer"], facts["breasts_undetermined"]) == (case, undetermined)
 
 
+def test_the_metadata_and_the_official_parts_of_vindr_mammo_are_taken(run_cli: CliRun, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("\n".join((f"{VINDR[0]},split", f"{VINDR[1]},test")))
+    header = "SOP Instance UID,Patient's Age,Manufacturer,Manufacturer's Model Name"
+    (tmp_path / "m.csv").write_text(f"{header}\ni,053Y,Maker,Model\n")
+    arguments = ("index", "vindr-mammo", "--table", tmp_path / "t.csv", "-o", tmp_path / "cohort")
+    code, _, err = run_cli(*arguments, "--metadata", tmp_path / "m.csv", "--official-split")
+    assert code == 0, err
+    row = read_manifest(tmp_path / "cohort").row(0, named=True)
+    assert [row[name] for name in ("age_years", "machine", "manufacturer", "fold")] == [53.0, "Model", "Maker", 0]
+
+
 def test_categories_that_are_none_are_refused(run_cli: CliRun, tmp_path: Path) -> None:
     code, _, err = run_cli("index", "vindr-mammo", "--table", "t", "-o", tmp_path / "c", "--case-birads", "high")
     assert code == 2
@@ -237,7 +248,7 @@ def test_categories_that_are_none_are_refused(run_cli: CliRun, tmp_path: Path) -
 
 def test_files_and_a_clinical_table_become_a_cohort(run_cli: CliRun, studies: Path, tmp_path: Path) -> None:
     patients = sorted(path.name for path in studies.iterdir() if path.is_dir())
-    (tmp_path / "t.csv").write_text("ID1,LeftRight,Age,classification\n" + f"{patients[0]},L,51,Malignant\n")
+    (tmp_path / "t.csv").write_text("ID1,LeftRight,Age,classification\n" + f"{patients[0]},L,,Malignant\n")
     arguments = ("index", "cmmd", "--table", tmp_path / "t.csv", "--images", studies, "-o", tmp_path / "cohort")
     code, out, err = run_cli(*arguments, "--workers", 1, "--json")
     assert code == 0, err
@@ -254,6 +265,39 @@ def test_a_table_and_a_mapping_become_a_cohort(run_cli: CliRun, tmp_path: Path) 
     code, out, err = run_cli(*arguments, "-o", tmp_path / "cohort", "--json")
     assert code == 0, err
     assert json.loads(out)["images"] == 1
+
+
+BY_CANCER, BY_PATHOLOGY, BY_BIRADS = 'cancer = "{x}"', 'pathology = "{x}"', 'birads = "{x}"'
+
+
+@pytest.mark.parametrize(
+    ("outcome", "options", "expected"),
+    [
+        (BY_CANCER, ("--case-birads", "4,5,6"), "expected a mapping with outcome_from_birads; leave it out"),
+        (BY_CANCER, ("--control-birads", "1"), "expected a mapping with outcome_from_birads"),
+        (BY_CANCER, ("--benign", "control"), "expected a mapping with pathology; leave it out"),
+        (BY_CANCER, ("--normal-side", "undetermined"), "expected a mapping with outcome_from_birads, or pathology"),
+        (BY_PATHOLOGY, ("--case-birads", "5"), "expected a mapping with outcome_from_birads"),
+        (BY_PATHOLOGY, ("--benign", "undetermined", "--normal-side", "undetermined"), None),
+        (BY_BIRADS, ("--benign", "undetermined"), "expected a mapping with pathology"),
+        (BY_BIRADS, ("--case-birads", "5", "--control-birads", "1", "--normal-side", "undetermined"), None),
+        (BY_CANCER, (), None),
+    ],
+)
+def test_an_option_that_decides_nothing_is_refused(
+    run_cli: CliRun, tmp_path: Path, outcome: str, options: tuple[str, ...], expected: str | None
+) -> None:
+    value = "benign" if outcome is BY_PATHOLOGY else "1"
+    (tmp_path / "t.csv").write_text(f"image,woman,side,x\n1,a,L,{value}\n")
+    top = 'source = "ours"\n' + ("outcome_from_birads = true\n" if outcome is BY_BIRADS else "")
+    fields = 'image_id = "{image}"\npatient_id = "{woman}"\nlaterality = "{side}"\nview = "MLO"\n'
+    (tmp_path / "m.toml").write_text(f"{top}[fields]\n{fields}{outcome}\n")
+    arguments = ("index", "table", "--table", tmp_path / "t.csv", "--mapping", tmp_path / "m.toml")
+    code, _, err = run_cli(*arguments, "-o", tmp_path / "cohort", *options)
+    assert code == (0 if expected is None else 2), err
+    if expected is not None:
+        assert f"error: {options[0]}: found with {tmp_path / 'm.toml'}, which leaves it nothing to decide, " in err
+        assert expected in err
 
 
 def test_files_with_a_patient_in_their_names_become_a_cohort(run_cli: CliRun, tmp_path: Path) -> None:

@@ -88,12 +88,6 @@ def test_a_parquet_table_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         read_table(tmp_path / "t.parquet")
 
 
-@pytest.mark.parametrize("name", ["t.xls", "t.XLSX"])
-def test_an_excel_workbook_wants_to_be_exported(tmp_path: Path, name: str) -> None:
-    with pytest.raises(TableError, match=r"found an Excel workbook, expected CSV; open it and save its sheet as CSV"):
-        read_table(tmp_path / name)
-
-
 def test_missing_columns_are_named_with_those_found(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"t\.csv: columns missing: b, d; found a, c; give another"):
         require_columns(pl.DataFrame({"a": [], "c": []}), "abcd", where=tmp_path / "t.csv", advice="give another")

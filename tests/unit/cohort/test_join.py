@@ -49,6 +49,40 @@ def test_a_joined_cohort_can_be_joined_again(write_cohort: WriteCohort, tmp_path
     assert stepwise.equals(join_cohorts([one, two, three], tmp_path / "d").manifest)
 
 
+def with_patients(cohort: Path, *ids: str) -> Path:
+    """The cohort with other ids: those of its patients in their order, their exams the same, an image for each."""
+    rows = read_manifest(cohort).unique("patient_id", keep="first", maintain_order=True)
+    column = pl.Series(ids)
+    write_manifest(rows.with_columns(image_id=column, patient_id=column, exam_id=column), cohort)
+    return cohort
+
+
+def test_patients_of_two_sources_are_never_one(write_cohort: WriteCohort, tmp_path: Path) -> None:
+    one = with_patients(write_cohort("a", "hospital", (True,) * 3), "2-0", "2-1", "7")
+    other = with_patients(write_cohort("b", "hospital-2", (True,) * 3), "0", "1", "7")
+    sentence = r"join: 2 patients of hospital and hospital-2 would share an id, expected one for each; .* another name"
+    with pytest.raises(TableError, match=sentence):
+        join_cohorts([one, other], tmp_path / "c")
+    apart = join_cohorts([with_patients(one, "2-0", "8", "9"), with_patients(other, "1", "2", "7")], tmp_path / "c")
+    assert apart.manifest["patient_id"].n_unique() == 6
+    assert apart.warnings == ()
+
+
+def test_an_id_that_begins_like_its_source_is_kept_apart_from_others(write_cohort: WriteCohort, tmp_path: Path) -> None:
+    one = with_patients(write_cohort("a", "uk"), "uk-1", "1")
+    joined = join_cohorts([one, with_patients(write_cohort("b", "v"), "1", "2")], tmp_path / "c").manifest
+    assert joined["patient_id"].to_list() == ["uk-uk-1", "uk-1", "v-1", "v-2"]
+
+
+def test_ids_that_may_have_their_source_already_are_not_guessed_at(write_cohort: WriteCohort, tmp_path: Path) -> None:
+    one, other = (
+        with_patients(write_cohort("a", "uk"), "uk-1", "uk-2"),
+        with_patients(write_cohort("b", "uk"), "1", "3"),
+    )
+    with pytest.raises(TableError, match="join: 1 patients of uk would share an id, expected one for each"):
+        join_cohorts([one, other], tmp_path / "c")
+
+
 def test_an_image_in_two_cohorts_is_refused(write_cohort: WriteCohort, tmp_path: Path) -> None:
     one, other = write_cohort("a", "rsna"), write_cohort("b", "rsna")
     sentence = (

@@ -110,13 +110,13 @@ def test_all_missing_columns_are_named_and_those_that_were_found(write_table: Wr
         (2, "cancer", "2", "row 2, cancer: found '2', expected 0 or 1"),
         (2, "implant", "yes", "row 2, implant: found 'yes', expected 0 or 1"),
         (1, "difficult_negative_case", "maybe", "row 1, difficult_negative_case: found 'maybe', expected 0 or 1"),
-        (1, "age", "old", "row 1, age: found 'old', expected a number"),
-        (1, "age", "nan", "row 1, age: found 'nan', expected a number"),
-        (1, "age", "inf", "row 1, age: found 'inf', expected a number"),
-        (1, "age", "-3", r"row 1, age_years: found -3\.0, expected 0 to 130 years"),
+        (1, "age", "old", "row 1, age: found 'old', expected 0 to 130 years"),
+        (1, "age", "nan", "row 1, age: found 'nan', expected 0 to 130 years"),
+        (1, "age", "inf", "row 1, age: found 'inf', expected 0 to 130 years"),
+        (1, "age", "-3", "row 1, age: found '-3', expected 0 to 130 years"),
         (4, "BIRADS", "1.5", "row 4, BIRADS: found '1.5', expected a whole number"),
         (4, "BIRADS", "1e30", r"row 4, BIRADS: found '1e30', expected a whole number"),
-        (4, "BIRADS", "9", "row 4, birads: found 9, expected 0 to 6"),
+        (4, "BIRADS", "9", "row 4, BIRADS: found 9, expected 0 to 6"),
         (1, "density", "E", "row 1, density: found 'E', expected one of A, B, C, D"),
         (4, "image_id", "101", "image_id: one image of several patients in rows 1, 4, expected each once"),
         (2, "image_id", "101", "image_id: one image in rows 1, 2, expected each once"),
@@ -139,7 +139,7 @@ def test_problems_of_every_kind_come_together(write_table: WriteTable) -> None:
     ]
     with pytest.raises(TableError) as caught:
         read_rsna_table(write_table(*rows), with_outcomes=True)
-    for sentence in ("row 1, cancer", "row 2, view", "row 3, age_years", "row 4, age"):
+    for sentence in ("row 1, cancer", "row 2, view", "row 3, age", "row 4, age"):
         assert sentence in str(caught.value)
 
 
@@ -203,7 +203,30 @@ def test_forty_bad_rows_are_forty_lines(write_table: WriteTable) -> None:
     first, *lines = str(caught.value).splitlines()
     assert first.endswith("40 problems")
     assert [line.strip() for line in lines] == [
-        f"row {row}, age: found 'old{row}', expected a number" for row in range(1, 41)
+        f"row {row}, age: found 'old{row}', expected 0 to 130 years" for row in range(1, 41)
+    ]
+
+
+def test_a_row_without_a_patient_is_one_problem(write_table: WriteTable) -> None:
+    rows = [f"2,,{row},L,CC,61,0,0,0,,0,B,29,False" for row in range(1, 41)]
+    with pytest.raises(TableError) as caught:
+        read_rsna_table(write_table(*rows), with_outcomes=True)
+    first, *lines = str(caught.value).splitlines()
+    assert first.endswith("40 problems")
+    assert [line.strip() for line in lines] == [
+        f"row {row}, patient_id: empty, expected a value" for row in range(1, 41)
+    ]
+
+
+def test_problems_come_in_the_order_of_the_rows_in_the_words_of_the_table(write_table: WriteTable) -> None:
+    rows = [change(1, "view", "AP")[0], ROWS[1], change(3, "BIRADS", "9")[2], change(4, "age", "?")[3], ROWS[1]]
+    with pytest.raises(TableError) as caught:
+        read_rsna_table(write_table(*rows), with_outcomes=True)
+    assert [line.strip().split(":")[0] for line in str(caught.value).splitlines()[1:]] == [
+        "row 1, view",
+        "image_id",
+        "row 3, BIRADS",
+        "row 4, age",
     ]
 
 
@@ -217,6 +240,7 @@ def test_forty_bad_rows_are_forty_lines(write_table: WriteTable) -> None:
         (1, "laterality", "", ["104"], "bad_value"),
         (2, "image_id", "101", ["103", "104"], "duplicate"),
         (4, "density", "E", ["101", "102", "103"], "bad_value"),
+        (2, "patient_id", "", ["101", "103", "104"], "bad_value"),
     ],
 )
 def test_a_bad_breast_is_left_out_whole_when_that_is_set(  # noqa: PLR0913, PLR0917  # a table of cases

@@ -282,9 +282,9 @@ def test_of_many_torn_patients_eight_are_named(manifest_of: ManifestOf) -> None:
 @pytest.mark.parametrize("bad", ["-1", "a", "1.5", "training", "1e3", " "])
 def test_a_fold_that_is_no_whole_number_is_refused_with_its_row(manifest: pl.DataFrame, bad: str) -> None:
     ids: list[object] = [f"patient{number}" for number in range(5)]
-    with pytest.raises(
-        TableError, match=rf"column part: no fold in 2 rows, the first is row 3: found '{bad}', expected"
-    ):
+    expected = "expected a whole number from 0 up, or nothing where the patient is never held out"
+    sentence = f"part: found '{bad}', {expected}"
+    with pytest.raises(TableError, match=rf"^folds\.csv: 2 problems\n  row 3, {sentence}\n  row 5, {sentence}$"):
         _import(manifest, {"patient_id": ids, "part": ["0", None, bad, "1", bad]}, "part")
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from mammoscope.cohort.audit.counts import BREAST
 from mammoscope.cohort.audit.rules import (
     CONSTANT_IN_BREAST,
     CONSTANT_IN_EXAM,
@@ -17,6 +16,7 @@ from mammoscope.cohort.audit.rules import (
     UNUSUAL_BELOW_YEARS,
     Rule,
 )
+from mammoscope.exam import BREAST
 
 _NEGATIVE_BIRADS = (1, 2)  # ACR BI-RADS: negative, benign
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-BREAST = ("exam_id", "laterality")
+from mammoscope.exam import BREAST
+
 VALUE_COLUMNS = (
     "laterality",
     "view",

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mammoscope.cohort.audit.counts import BREAST, name_column
+from mammoscope.cohort.audit.counts import name_column
+from mammoscope.exam import BREAST
 
 # nobody is screened before 18, and 110 is older than all but a handful of people ever were
 IMPLAUSIBLE_BELOW_YEARS, IMPLAUSIBLE_ABOVE_YEARS = 18, 110

@@ -5,7 +5,8 @@ from math import sqrt
 
 import polars as pl
 
-from mammoscope.cohort.audit.counts import BREAST, name_value, views_of_breasts
+from mammoscope.cohort.audit.counts import name_value, views_of_breasts
+from mammoscope.exam import BREAST
 
 # the quantile of the normal distribution for 95 %
 Z = 1.959963984540054

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mammoscope.cohort.audit.counts import BREAST, name_column, views_of_breasts
+from mammoscope.cohort.audit.counts import name_column, views_of_breasts
 from mammoscope.cohort.audit.cross_validation import (
     Auc,
     Indices,
@@ -16,6 +16,7 @@ from mammoscope.cohort.audit.cross_validation import (
     deal_patients,
     score_out_of_fold,
 )
+from mammoscope.exam import BREAST
 
 _BINS = 10  # of a column of numbers: deciles keep a case or two in each bin of a fold of a screening cohort
 _WHY_NONE = "needs two patients with cancer and two without, in breasts with a known outcome"

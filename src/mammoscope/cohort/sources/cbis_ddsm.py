@@ -13,7 +13,7 @@ from typing import Final
 import polars as pl
 
 from mammoscope.cohort.manifest import ALLOWED_VALUES
-from mammoscope.cohort.sources.columns import ColumnReader, fill_schema, spell_sides, spell_views
+from mammoscope.cohort.sources.columns import ColumnReader, fill_schema, find_disagreeing, spell_sides, spell_views
 from mammoscope.cohort.sources.csv_table import read_csv_table, require_columns
 from mammoscope.cohort.sources.indexing import (
     IMAGE_SUFFIXES,
@@ -39,10 +39,17 @@ _COLUMNS: Final = (
     "breast_density",
     "left or right breast",
     "image view",
+    "abnormality id",
     "assessment",
     "pathology",
     "image file path",
 )
+_COLUMN_OF: Final = {
+    "image_id": "image file path",
+    "laterality": "left or right breast",
+    "view": "image view",
+    "birads": "assessment",
+}
 _FOLDER: Final = re.compile(r"(?:Mass|Calc)-(?:Training|Test)_(P_[0-9]+)_(LEFT|RIGHT)_(CC|MLO)")
 _FINDINGS: Final = {
     "MALIGNANT": str(Finding.MALIGNANT),
@@ -71,12 +78,15 @@ def read_cbis_ddsm(
     reader = ColumnReader(text, labels=labels)
     findings = reader.codes("pathology", _FINDINGS, pl.String())
     rows = _to_rows(reader)
+    _find_conflicts(reader, rows, findings)
     rows = rows.with_columns(decide_outcomes(rows, findings, rule))
     place = None if images is None else ImagePlace(images, LAYOUT)
     if place is not None:
         rows = with_paths(rows, _index_folders(place))
     where = ", ".join(map(str, tables))
-    kept, rejected = settle(rows, reader.problems, origin=Origin(where, labels), handling=handling, repeats_images=True)
+    kept, rejected = settle(
+        rows, reader.problems, origin=Origin(where, labels, _COLUMN_OF), handling=handling, repeats_images=True
+    )
     return finish(_unite_lesions(kept), rejected, place=place, handling=handling, counts=PUBLISHED)
 
 
@@ -129,6 +139,19 @@ def _check_folders(reader: ColumnReader, rows: pl.DataFrame) -> None:
             reader.note(number, "image file path", f"names {what}; expected the same", code=code)
 
 
+def _find_conflicts(reader: ColumnReader, rows: pl.DataFrame, findings: pl.Series) -> None:
+    """Note the lesions with two findings, and the mammograms with two densities."""
+    lesions = rows.select("image_id", "density", reader.text["abnormality id"], findings.alias("finding"))
+    for row in lesions["abnormality id"].is_null().arg_true():
+        reader.note(row + 1, "abnormality id", "empty, expected a value")
+    for found in find_disagreeing(lesions, ["image_id", "abnormality id"], "finding"):
+        sentence = "pathology: one lesion with different findings"
+        reader.note_all(found, sentence, expected="one", code="outcome_conflict")
+    for found in find_disagreeing(lesions, ["image_id"], "density"):
+        sentence = "breast_density: one mammogram with different densities"
+        reader.note_all(found, sentence, expected="one", code="bad_value")
+
+
 def _index_folders(place: ImagePlace) -> dict[str, str]:
     """The path of each full mammogram: the file below its folder, or the file of that name."""
     check_folder(place.folder, expected=place.layout)
@@ -151,7 +174,7 @@ def _index_folders(place: ImagePlace) -> dict[str, str]:
 
 
 def _unite_lesions(rows: pl.DataFrame) -> pl.DataFrame:
-    """A row for each mammogram: the highest category of its lesions, the first density that is known."""
+    """A row for each mammogram: the highest category of its lesions, the density, where a row has it."""
     highest = pl.col("birads").max().over("image_id")
     density = pl.col("density").drop_nulls().first().over("image_id")
     return rows.with_columns(highest, density).unique("image_id", keep="first", maintain_order=True)

@@ -8,7 +8,7 @@ from typing import TypeVar
 import polars as pl
 
 from mammoscope.anatomy import parse_laterality, parse_view
-from mammoscope.cohort.manifest import SCHEMA, Problem
+from mammoscope.cohort.manifest import OLDEST_YEARS, SCHEMA, Problem, name_rows
 from mammoscope.errors import UserInputError
 
 ValueT = TypeVar("ValueT")
@@ -24,11 +24,13 @@ class ColumnReader:
         text: the table as text, a row for each of its lines, null where nothing stands.
         problems: grows by what could not be read.
         labels: what sentences call the rows; by number where none are given.
+        columns: what sentences call the columns, where that is not their name.
     """
 
     text: pl.DataFrame
     problems: list[Problem] = field(default_factory=list)
     labels: Sequence[str] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     def flags(self, name: str) -> pl.Series:
         """0 and 1, or False and True, as booleans."""
@@ -41,6 +43,10 @@ class ColumnReader:
     def whole_numbers(self, name: str) -> pl.Series:
         """Whole numbers; 4.0 is one."""
         return self.read(name, _to_whole_number, pl.Int64(), expected="a whole number")
+
+    def ages(self, name: str) -> pl.Series:
+        """Ages that the manifest takes, in years."""
+        return self.read(name, _to_age, pl.Float64(), expected=f"0 to {OLDEST_YEARS} years")
 
     def codes(
         self, name: str, value_by_code: Mapping[str, ValueT], dtype: pl.DataType, *, expected: str = ""
@@ -66,10 +72,22 @@ class ColumnReader:
         values = [None if text is None else value_by_text.get(text) for text in column]
         return pl.Series(name, values, dtype=dtype)
 
+    def note_all(self, rows: Sequence[int], finding: str, *, expected: str, code: str) -> None:
+        """Add a problem of several rows, counted from 1."""
+        where = ", ".join(self.labels[row - 1] for row in rows) if self.labels else name_rows(rows)
+        self.problems.append(Problem(f"{finding} in {where}, expected {expected}", tuple(rows), code))
+
     def note(self, row: int, name: str, finding: str, *, code: str = "bad_value") -> None:
         """Add a problem of one row, counted from 1."""
         label = self.labels[row - 1] if self.labels else f"row {row}"
-        self.problems.append(Problem(f"{label}, {name}: {finding}", (row,), code))
+        self.problems.append(Problem(f"{label}, {self.columns.get(name, name)}: {finding}", (row,), code))
+
+
+def find_disagreeing(rows: pl.DataFrame, identity: Sequence[str], column: str) -> list[list[int]]:
+    """The rows, counted from 1, of each identity with several values of a column; unknown ones are passed over."""
+    known = rows.select(*identity, column).with_row_index("at", offset=1).drop_nulls()
+    groups = known.group_by(identity, maintain_order=True).agg("at", pl.col(column).n_unique().alias("count"))
+    return groups.filter(pl.col("count") > 1)["at"].to_list()
 
 
 def spell_sides(column: pl.Series) -> pl.Series:
@@ -107,6 +125,13 @@ def _to_number(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError("not finite")
     return number
+
+
+def _to_age(text: str) -> float:
+    age = _to_number(text)
+    if not 0 <= age <= OLDEST_YEARS:
+        raise ValueError("no age")
+    return age
 
 
 def _to_whole_number(text: str) -> int:

@@ -8,10 +8,10 @@ from pathlib import Path
 import polars as pl
 
 from mammoscope.cohort.manifest import raise_problems
-from mammoscope.errors import TableError
+from mammoscope.cohort.sources.workbook import EXCEL_SUFFIXES, read_sheet
+from mammoscope.errors import TableError, UserInputError
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
-_EXCEL_SUFFIXES = {".xls", ".xlsx"}
 
 
 def find_separator(path: Path) -> str:
@@ -23,16 +23,23 @@ def find_separator(path: Path) -> str:
     return ";" if ";" in header and "," not in header else ","
 
 
-def read_table(path: Path, *, separator: str = ",") -> pl.DataFrame:
-    """The columns of a CSV or Parquet file as text, stripped; null where nothing stands.
+def read_table(path: Path, *, separator: str = ",", sheet: str | None = None) -> pl.DataFrame:
+    """The columns of a CSV or Parquet file or an Excel workbook as text, stripped; null where nothing stands.
+
+    Args:
+        path: of the table; its suffix says what it is.
+        separator: between the columns of a CSV file.
+        sheet: the name of the sheet of a workbook; None takes the one that is not empty.
 
     Raises:
-        TableError: what cannot be read as such, and Excel workbooks, which need a reader that is not installed.
+        TableError: what cannot be read as such, or a workbook of several sheets where none is named.
+        UserInputError: a sheet that is not there, or of what is no workbook.
     """
-    if path.suffix.lower() in _EXCEL_SUFFIXES:
-        raise TableError(
-            f"{path}: found an Excel workbook, expected CSV; open it and save its sheet as CSV (UTF-8), then name that"
-        )
+    if path.suffix.lower() in EXCEL_SUFFIXES:
+        _check_file(path, "an Excel workbook")
+        return _to_table(read_sheet(path, sheet), where=path)
+    if sheet is not None:
+        raise UserInputError(f"sheet: found {sheet!r}, but {path.name} is no Excel workbook; leave it out")
     if path.suffix.lower() != ".parquet":
         return read_csv_table(path, separator=separator)
     _check_file(path, "a Parquet table")
@@ -68,13 +75,7 @@ def read_csv_table(path: Path, *, separator: str = ",") -> pl.DataFrame:
         raise TableError(f"{path}: cannot be read as CSV ({error}); write the table anew") from error
     if not lines:
         raise TableError(f"{path}: empty, expected a CSV table with the names of its columns first")
-    names, *rows = [[text.strip() for text in line] for line in lines]
-    raise_problems([*_name_problems(names, separator), *_length_problems(rows, len(names))], where=str(path))
-    columns = zip(*rows, strict=True) if rows else [()] * len(names)
-    return pl.DataFrame(
-        {name: [text or None for text in column] for name, column in zip(names, columns, strict=True)},
-        schema=dict.fromkeys(names, pl.String),
-    )
+    return _to_table([[text.strip() for text in line] for line in lines], where=path, separator=separator)
 
 
 def require_columns(table: pl.DataFrame, required: Iterable[str], *, where: Path, advice: str) -> None:
@@ -92,6 +93,16 @@ def _check_file(path: Path, expected: str) -> None:
     if not path.is_file():
         found = "found a folder" if path.is_dir() else "no such file"
         raise TableError(f"{path}: {found}, expected {expected}; check the path")
+
+
+def _to_table(lines: list[list[str]], *, where: Path, separator: str = ",") -> pl.DataFrame:
+    names, *rows = lines
+    raise_problems([*_name_problems(names, separator), *_length_problems(rows, len(names))], where=str(where))
+    columns = zip(*rows, strict=True) if rows else [()] * len(names)
+    return pl.DataFrame(
+        {name: [text or None for text in column] for name, column in zip(names, columns, strict=True)},
+        schema=dict.fromkeys(names, pl.String),
+    )
 
 
 def _name_problems(names: list[str], separator: str) -> Iterator[str]:

@@ -106,7 +106,8 @@ def build_cohort(
         headers: of the files.
         outcomes: by patient, exam or breast; None leaves all undetermined.
         source: the name of the data set.
-        on_conflict: what is done about a study of two patients, an image in two studies, two outcomes of a breast.
+        on_conflict: what is done about a study of two patients, an image in two studies or with two sides or views, two
+            outcomes of a breast.
 
     Raises:
         UserInputError: no file is a mammogram.
@@ -116,9 +117,9 @@ def build_cohort(
         raise UserInputError("--source: found no text, expected the name of the data set")
     if not headers.rows:
         raise _refuse_emptiness(headers.rejected)
-    rows, copies = _drop_copies(headers.rows)
+    rows, copies, contradictions = _drop_copies(headers.rows)
     frame = _to_frame(rows, source)
-    problems = _find_mixed_patients(frame)
+    problems = contradictions + _find_mixed_patients(frame)
     where = "DICOM headers"
     warnings: tuple[str, ...] = ()
     if outcomes is not None:
@@ -164,20 +165,36 @@ def _reject_name(path: str) -> RejectedFile:
     )
 
 
-def _drop_copies(rows: Sequence[DicomRow]) -> tuple[list[DicomRow], list[RejectedFile]]:
-    """The rows without further files of the same image of the same exam."""
+def _drop_copies(rows: Sequence[DicomRow]) -> tuple[list[DicomRow], list[RejectedFile], list[Problem]]:
+    """The rows without further files of the same image of the same exam, those files, and where two contradict."""
     kept: dict[tuple[str, ...], DicomRow] = {}
-    copies = []
+    number_of: dict[tuple[str, ...], int] = {}
+    copies, problems = [], []
     for row in rows:
         key = (row.image_id, row.exam_id, row.patient_id)
-        if kept.setdefault(key, row) is not row:
-            sentence = (
-                f"{Path(row.path).stem}: found an image that another file holds, expected one file; remove either"
-            )
-            copies.append(
-                RejectedFile(image_id=row.image_id, path=row.path, code=Verdict.DUPLICATE.value, sentence=sentence)
-            )
-    return list(kept.values()), copies
+        first = kept.setdefault(key, row)
+        number = number_of.setdefault(key, len(kept))
+        if first is row:
+            continue
+        sentence = f"{Path(row.path).stem}: found an image that another file holds, expected one file; remove either"
+        problem = Problem(sentence, (number,), Verdict.DUPLICATE.value)
+        if contradiction := _compare_copies(first, row):
+            problem = contradiction._replace(rows=(number,))
+            problems.append(problem)
+        copies.append(RejectedFile(image_id=row.image_id, path=row.path, code=problem.code, sentence=problem.sentence))
+    return list(kept.values()), copies, problems
+
+
+def _compare_copies(first: DicomRow, copy: DicomRow) -> Problem | None:
+    """What two files of one image say differently: its side, or else its view."""
+    for ours, theirs, what, code in (
+        (first.laterality, copy.laterality, "sides", "side_conflict"),
+        (first.view, copy.view, "views", "view_conflict"),
+    ):
+        if ours != theirs:
+            found = f"{ours} in {Path(first.path).stem} and {theirs} in {Path(copy.path).stem}"
+            return Problem(f"one image with two {what}: found {found}, expected one", code=code)
+    return None
 
 
 def _to_frame(rows: Sequence[DicomRow], source: str) -> pl.DataFrame:

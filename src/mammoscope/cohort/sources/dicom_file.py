@@ -11,6 +11,7 @@ from pydicom import dcmread, uid
 from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
 
+from mammoscope.cohort.manifest import OLDEST_YEARS
 from mammoscope.errors import ImageRefusedError
 from mammoscope.imaging.elements import ElementReader, as_date, as_text, judging_elements, refuse_without_pixels
 from mammoscope.imaging.header import Header, parse_dataset
@@ -21,7 +22,6 @@ from mammoscope.imaging.verdict import Verdict, refusal, refuse_unreadable
 _AGE: Final = re.compile(r"([0-9]{3})([DWMY])")
 _YEARS_OF_UNIT: Final = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 _DAYS_OF_A_YEAR: Final = 365.25
-_OLDEST_YEARS: Final = 130
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,11 +155,20 @@ def _read_age(element: ElementReader) -> float | None:
         if age is None:
             birth, study = (element.read(keyword, as_date) for keyword in ("PatientBirthDate", "StudyDate"))
             age = _to_years(birth, study)
-    return age if age is not None and 0 <= age <= _OLDEST_YEARS else None
+    return age if age is not None and 0 <= age <= OLDEST_YEARS else None
 
 
 def _to_age(value: object) -> float:
-    parts = _AGE.fullmatch(as_text(value))
+    return parse_age(as_text(value))
+
+
+def parse_age(text: str) -> float:
+    """The years of an age as DICOM writes it, such as 061Y or 007M.
+
+    Raises:
+        ValueError: it is written otherwise.
+    """
+    parts = _AGE.fullmatch(text)
     if parts is None:
         raise ValueError("no age")
     return int(parts[1]) * _YEARS_OF_UNIT[parts[2]]

@@ -1,4 +1,4 @@
-"""INbreast: `INbreast.csv` (the sheet of INbreast.xls), and `AllDICOMs/<file>_<patient>_MG_<side>_<view>_ANON.dcm`.
+"""INbreast: `INbreast.xls` or `INbreast.csv`, and `AllDICOMs/<file>_<patient>_MG_<side>_<view>_ANON.dcm`.
 
 The patient is known from the file names alone. The outcome follows from the BI-RADS category, by the rule, the worse
 of its views deciding for a breast. Data card: docs/data-cards/inbreast.md.
@@ -30,21 +30,24 @@ SOURCE: Final = "inbreast"
 PUBLISHED: Final = PublishedCounts(images=410)  # doi:10.1016/j.acra.2011.09.014: 115 cases, 410 images
 LAYOUT: Final = "<file>_<patient>_MG_<side>_<view>_ANON.dcm"
 _COLUMNS: Final = ("Laterality", "View", "File Name", "ACR", "Bi-Rads")
+_COLUMN_OF: Final = {"image_id": "File Name", "laterality": "Laterality", "view": "View"}
 _FILE: Final = re.compile(r"([0-9]+)_([0-9a-f]+)_MG_([LR])_([A-Z]+)_ANON")
 _BIRADS: Final = re.compile(r"([0-6])[abc]?", re.IGNORECASE)
 _SIDES, _VIEWS = ALLOWED_VALUES["laterality"], ALLOWED_VALUES["view"]  # what else there is, the schema refuses
 _DENSITY: Final = {"1": "A", "2": "B", "3": "C", "4": "D"}
 
 
-def read_inbreast(table: Path, images: Path, *, rule: OutcomeRule, handling: Handling) -> IndexedCohort:
-    """The cohort of the table and its files, which name the patients.
+def read_inbreast(
+    table: Path, images: Path, *, rule: OutcomeRule, handling: Handling, sheet: str | None = None
+) -> IndexedCohort:
+    """The cohort of the table (of a sheet of a workbook, or CSV) and its files, which name the patients.
 
     Raises:
         TableError: a missing column, or bad values and contradictions that are refused.
         UserInputError: the folder lacks images and that is not allowed, or holds two files for one.
     """
-    numbered = read_table(table, separator=find_separator(table)).with_row_index("row", offset=1)
-    require_columns(numbered, _COLUMNS, where=table, advice="give the sheet of INbreast.xls as CSV")
+    numbered = read_table(table, separator=find_separator(table), sheet=sheet).with_row_index("row", offset=1)
+    require_columns(numbered, _COLUMNS, where=table, advice="give INbreast.xls or INbreast.csv")
     filled = numbered.filter(~pl.all_horizontal(pl.exclude("row").is_null()))  # sheets end in empty rows
     place = ImagePlace(images, LAYOUT)
     names = {match[1]: (match, path) for stem, path in index_by_name(place).items() if (match := _FILE.fullmatch(stem))}
@@ -56,7 +59,7 @@ def read_inbreast(table: Path, images: Path, *, rule: OutcomeRule, handling: Han
     rows = rows.with_columns(pl.Series("path", paths, dtype=pl.String))
     _check_names(reader, rows, [None if file is None else (file[0][3], file[0][4]) for file in found])
     rows = rows.with_columns(decide_outcomes(rows, findings_by_birads(rows["birads"], rule), rule))
-    kept, rejected = settle(rows, reader.problems, origin=Origin(str(table), labels), handling=handling)
+    kept, rejected = settle(rows, reader.problems, origin=Origin(str(table), labels, _COLUMN_OF), handling=handling)
     return finish(kept, rejected, place=place, handling=handling, counts=PUBLISHED)
 
 

@@ -1,14 +1,24 @@
 """What every source does with its rows: settle what is wrong, find the files, compare with the published counts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Literal
 
 import polars as pl
 
-from mammoscope.cohort.manifest import ALLOWED_VALUES, Problem, locate_problems, manifest_path, raise_problems
+from mammoscope.cohort.manifest import (
+    ALLOWED_VALUES,
+    Problem,
+    locate_problems,
+    manifest_path,
+    name_rows,
+    raise_problems,
+    sort_by_row,
+)
 from mammoscope.errors import TableError, UserInputError
+from mammoscope.exam import BREAST
 from mammoscope.files import replacing
 
 OnConflict = Literal["refuse", "exclude"]
@@ -20,6 +30,7 @@ REJECTED_SCHEMA: Final[dict[str, pl.DataType]] = {
     "sentence": pl.String(),
 }
 IMAGE_SUFFIXES: Final = frozenset({".dcm", ".dicom", ".png", ".pgm"})
+NOTHING_ELSE: Final[Mapping[str, int]] = MappingProxyType({})
 _SIDES: Final = ALLOWED_VALUES["laterality"]
 _OF_THE_EXAM: Final = {"mixed_patients", "side_conflict"}  # which of its breasts is meant is not known
 _NAMED_AT_MOST = 5
@@ -68,19 +79,34 @@ class ImagePlace:
 
 @dataclass(frozen=True, slots=True)
 class PublishedCounts:
-    """What the publishers of a data set say it holds; None where they do not."""
+    """What the publishers of a data set say it holds; None where they do not.
+
+    Attributes:
+        images: all of them.
+        patients: all of them.
+        images_of_cases: those of breasts with cancer.
+        others: counts of what the manifest does not tell, by their names.
+    """
 
     images: int
     patients: int | None = None
     images_of_cases: int | None = None
+    others: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where rows were read, for sentences: the table, and what its rows are called where that is not their number."""
+    """Where rows were read, for sentences.
+
+    Attributes:
+        where: the table.
+        labels: what its rows are called, where that is not their number.
+        columns: what it calls the fields of the manifest, where that is not their name.
+    """
 
     where: str
     labels: Sequence[str] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 def settle(
@@ -105,9 +131,11 @@ def settle(
         TableError: something is wrong and is to be refused, or nothing is left.
     """
     of_schema = locate_problems(rows.with_columns(path=pl.lit(None, pl.String)))
-    found = [*problems, *(_relabel(problem, origin.labels) for problem in of_schema)]
+    of_files = handling.check_sides(rows) if handling.check_sides else []
+    nameless = {row + 1 for row in rows["patient_id"].is_null().arg_true()}
+    told = [problem for problem in (*of_schema, *of_files) if not _follows(problem, nameless)]
+    found = sort_by_row([*problems, *(_relabel(problem, origin) for problem in told)])
     found = [problem for problem in found if not (repeats_images and problem.code == "duplicate")]
-    found += handling.check_sides(rows) if handling.check_sides else []
     is_refused = handling.on_conflict == "refuse"
     raise_problems([problem.sentence for problem in found if is_refused or not problem.rows], where=origin.where)
     if not found:
@@ -115,11 +143,23 @@ def settle(
     return exclude(rows, found, where=origin.where)
 
 
-def _relabel(problem: Problem, labels: Sequence[str]) -> Problem:
-    if not labels or not problem.rows:
+def _follows(problem: Problem, nameless: Collection[int]) -> bool:
+    """Whether it is said with its patient already that an exam has no name."""
+    return problem.column == "exam_id" and set(problem.rows) <= set(nameless)
+
+
+def _relabel(problem: Problem, origin: Origin) -> Problem:
+    """The problem in the words of its table."""
+    if not problem.column:
         return problem
-    number = problem.rows[0]
-    return problem._replace(sentence=labels[number - 1] + problem.sentence.removeprefix(f"row {number}"))
+    _, _, finding = problem.sentence.partition(f"{problem.column}: ")
+    labels = (
+        [origin.labels[row - 1] for row in problem.rows] if origin.labels else [f"row {row}" for row in problem.rows]
+    )
+    where = f"{labels[0]}, " if problem.sentence.startswith("row ") else ""
+    if origin.labels:
+        finding = finding.replace(name_rows(problem.rows), ", ".join(labels))
+    return problem._replace(sentence=f"{where}{origin.columns.get(problem.column, problem.column)}: {finding}")
 
 
 def exclude(rows: pl.DataFrame, problems: Sequence[Problem], *, where: str) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -231,18 +271,29 @@ def check_folder(images: Path, *, expected: str) -> None:
         raise UserInputError(f"{images}: no such folder, expected {expected} below it")
 
 
-def compare_with_published(manifest: pl.DataFrame, counts: PublishedCounts, *, name: str) -> tuple[str, ...]:
-    """A warning where what looks like the whole data set has other counts than published; none for a part of it."""
+def compare_with_published(
+    manifest: pl.DataFrame, counts: PublishedCounts, *, name: str, others: Mapping[str, int] = NOTHING_ELSE
+) -> tuple[str, ...]:
+    """A warning where what looks like the whole data set has other counts than published; none for a part of it.
+
+    Args:
+        manifest: what was found.
+        counts: what is published.
+        name: of the data set.
+        others: what was found of `counts.others`; what is not among them was not counted.
+    """
     if manifest.height < _COMPLETE_SHARE * counts.images:
         return ()
     cases = manifest.filter(pl.col("cancer"))
     found = {"images": manifest.height, "patients": manifest["patient_id"].n_unique(), "images of cases": cases.height}
+    found |= others
     published = {
         "images": counts.images,
         "patients": counts.patients,
         "images of cases": counts.images_of_cases,
+        **counts.others,
     }
-    differing = {key: count for key, count in published.items() if count is not None and count != found[key]}
+    differing = {key: count for key, count in published.items() if count is not None and found.get(key, count) != count}
     if not differing:
         return ()
     ours = ", ".join(f"{found[key]} {key}" for key in differing)
@@ -269,7 +320,7 @@ def write_rejected(rejected: pl.DataFrame, cohort: Path) -> Path | None:
 
 def count_facts(found: IndexedCohort) -> dict[str, object]:
     """What a summary says of a cohort; of the rejected, the number for each reason."""
-    breasts = found.manifest.unique(["exam_id", "laterality"])
+    breasts = found.manifest.unique(BREAST)
     reasons = found.rejected["code"].value_counts(sort=True).sort("code")
     return {
         "images": found.manifest.height,

@@ -24,6 +24,7 @@ class Mapping(Settings):
     Attributes:
         source: the name of the data set.
         separator: between the columns of a CSV file.
+        sheet: of an Excel workbook; None takes the one that is not empty.
         path: where the image of a row lies below the folder of images, as a pattern; None where there are none.
         fields: a pattern for each field of the manifest: text with the names of columns in braces. `pathology`
             (malignant, benign or normal) may stand in place of `cancer`; `exam_id` is the patient's where it is not
@@ -35,6 +36,7 @@ class Mapping(Settings):
 
     source: Annotated[str, Field(min_length=1)]
     separator: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    sheet: str | None = None
     path: str | None = None
     fields: dict[str, str]
     outcome_from_birads: bool = False
@@ -65,6 +67,18 @@ class Mapping(Settings):
         """The columns that the patterns name, each once."""
         patterns = (*self.fields.values(), *([] if self.path is None else [self.path]))
         return tuple(dict.fromkeys(name for pattern in patterns for name in _COLUMN.findall(pattern)))
+
+    @property
+    def rule_parts(self) -> frozenset[str]:
+        """The parts of the rule of outcomes that decide: none where the table says itself what is cancer."""
+        if self.outcome_from_birads:
+            return frozenset({"case_birads", "control_birads", "normal_side"})
+        return frozenset({"benign", "normal_side"}) if "pathology" in self.fields else frozenset()
+
+    @property
+    def column_of(self) -> dict[str, str]:
+        """The columns that each field is made of, for sentences."""
+        return {name: ", ".join(_COLUMN.findall(pattern)) or name for name, pattern in self.fields.items()}
 
 
 def split_pattern(pattern: str) -> Sequence[tuple[str, bool]]:

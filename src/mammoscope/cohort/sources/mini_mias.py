@@ -5,20 +5,21 @@ Data card: docs/data-cards/mini-mias.md.
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
 from mammoscope.anatomy import Laterality, View
-from mammoscope.cohort.manifest import Problem
-from mammoscope.cohort.sources.columns import fill_schema
+from mammoscope.cohort.sources.columns import ColumnReader, fill_schema, find_disagreeing
 from mammoscope.cohort.sources.indexing import (
     Handling,
     ImagePlace,
     IndexedCohort,
     Origin,
     PublishedCounts,
+    compare_with_published,
     finish,
     index_by_name,
     settle,
@@ -28,7 +29,9 @@ from mammoscope.cohort.sources.outcomes import Finding, OutcomeRule, decide_outc
 from mammoscope.errors import TableError
 
 SOURCE: Final = "mini_mias"
-PUBLISHED: Final = PublishedCounts(images=322, patients=161)
+_NORMAL_FILMS: Final = "normal films"
+# normal films: table B.1 of A. Oliver's thesis, http://eia.udg.edu/~aoliver/publications/tesi/node129.html
+PUBLISHED: Final = PublishedCounts(images=322, patients=161, others={_NORMAL_FILMS: 207})
 LAYOUT: Final = "mdb001.pgm to mdb322.pgm"
 _FILM: Final = re.compile(r"mdb([0-9]{3})")
 _TISSUES: Final = ("F", "G", "D")
@@ -45,18 +48,28 @@ def read_mini_mias(table: Path, images: Path | None, *, rule: OutcomeRule, handl
         UserInputError: the folder lacks images and that is not allowed, or holds two files of one name.
     """
     lines = _read_lines(table)
-    problems: list[Problem] = []
-    findings = [_find(number, words, problems) for number, (_, words) in enumerate(lines, start=1)]
     labels = [label for label, _ in lines]
+    reader = ColumnReader(pl.DataFrame(), labels=labels)
+    findings = [_find(number, words, reader) for number, (_, words) in enumerate(lines, start=1)]
+    _find_conflicts([words for _, words in lines], findings, reader)
     rows = _to_rows([words[0] for _, words in lines])
     rows = rows.with_columns(decide_outcomes(rows, pl.Series(findings, dtype=pl.String), rule))
     place = None if images is None else ImagePlace(images, LAYOUT)
     if place is not None:
         rows = with_paths(rows, index_by_name(place))
-    problems = [problem._replace(sentence=f"{labels[problem.rows[0] - 1]}, {problem.sentence}") for problem in problems]
-    kept, rejected = settle(rows, problems, origin=Origin(str(table), labels), handling=handling, repeats_images=True)
+    kept, rejected = settle(
+        rows,
+        reader.problems,
+        origin=Origin(str(table), labels, {"image_id": "film"}),
+        handling=handling,
+        repeats_images=True,
+    )
     films = kept.unique("image_id", maintain_order=True)
-    return finish(films, rejected, place=place, handling=handling, counts=PUBLISHED)
+    found = finish(films, rejected, place=place, handling=handling, counts=None)
+    normal = {words[0] for (_, words), finding in zip(lines, findings, strict=True) if finding == Finding.NORMAL}
+    n_normal = len(normal & set(films["image_id"]))
+    warnings = compare_with_published(films, PUBLISHED, name=SOURCE, others={_NORMAL_FILMS: n_normal})
+    return replace(found, warnings=warnings)
 
 
 def _read_lines(table: Path) -> list[tuple[str, list[str]]]:
@@ -74,7 +87,7 @@ def _read_lines(table: Path) -> list[tuple[str, list[str]]]:
     return lines
 
 
-def _find(row: int, words: list[str], problems: list[Problem]) -> str | None:
+def _find(row: int, words: list[str], reader: ColumnReader) -> str | None:
     """The finding of a line; what is wrong with it is noted."""
     film, tissue, abnormality, severity = (*words, "", "", "", "")[:4]
     checks = (
@@ -85,9 +98,27 @@ def _find(row: int, words: list[str], problems: list[Problem]) -> str | None:
     )
     for name, word, is_known, expected in checks:
         if not is_known:
-            problems.append(Problem(f"{name}: found {word!r}, expected {expected}", (row,)))
+            reader.note(row, name, f"found {word!r}, expected {expected}")
             return None
     return Finding.NORMAL if abnormality == _NORMAL else _SEVERITIES[severity]
+
+
+def _find_conflicts(lines: list[list[str]], findings: list[str | None], reader: ColumnReader) -> None:
+    """Note the films that are normal and have a lesion, and those with two tissues."""
+    films = pl.DataFrame(
+        {
+            "film": [words[0] for words in lines],
+            "tissue": [words[1] if len(words) > 1 else None for words in lines],
+            "is_normal": [None if finding is None else finding == Finding.NORMAL for finding in findings],
+        },
+        schema={"film": pl.String, "tissue": pl.String, "is_normal": pl.Boolean},
+    )
+    for found in find_disagreeing(films, ["film"], "is_normal"):
+        sentence = "severity: one film that is normal and has a lesion"
+        reader.note_all(found, sentence, expected="either", code="outcome_conflict")
+    for found in find_disagreeing(films, ["film"], "tissue"):
+        sentence = "tissue: one film with different tissues"
+        reader.note_all(found, sentence, expected="one", code="bad_value")
 
 
 def _to_rows(films: list[str]) -> pl.DataFrame:

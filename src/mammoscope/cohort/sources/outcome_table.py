@@ -7,16 +7,15 @@ from typing import Final
 import polars as pl
 
 from mammoscope.anatomy import parse_laterality
-from mammoscope.cohort.manifest import ALLOWED_VALUES, SCHEMA, Problem, name_rows
+from mammoscope.cohort.manifest import ALLOWED_VALUES, HIGHEST_BIRADS, SCHEMA, Problem, name_rows, sort_by_row
 from mammoscope.cohort.sources.columns import ColumnReader
 from mammoscope.cohort.sources.csv_table import read_table
 from mammoscope.errors import TableError
+from mammoscope.exam import BREAST
 
 _KEYS: Final = ("patient_id", "exam_id", "laterality")
 _OF_THE_BREAST: Final = ("cancer", "biopsy", "invasive", "difficult_negative")
 _VALUES: Final = (*_OF_THE_BREAST, "age_years", "density", "birads", "site")
-_OLDEST_YEARS: Final = 130
-_HIGHEST_BIRADS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +39,8 @@ class Outcomes:
         return [name for name in named if not (name == "patient_id" and "exam_id" in named)]
 
 
-def read_outcomes(path: Path) -> Outcomes:
-    """The outcomes of a CSV or Parquet table.
+def read_outcomes(path: Path, *, sheet: str | None = None) -> Outcomes:
+    """The outcomes of a CSV or Parquet table, or of a sheet of an Excel workbook.
 
     Its columns: `patient_id` or `exam_id` (the Study Instance UID), or both; `laterality` where the outcome is that of
     the breast; `cancer` (0, 1 or empty), and any of `biopsy`, `invasive`, `difficult_negative`, `age_years`, `density`,
@@ -50,7 +49,7 @@ def read_outcomes(path: Path) -> Outcomes:
     Raises:
         TableError: it cannot be read, or its columns are others.
     """
-    text = read_table(path)
+    text = read_table(path, sheet=sheet)
     _check_columns(text, path)
     reader = ColumnReader(text)
     columns = {name: _read_key(reader, name) for name in _KEYS if name in text}
@@ -64,7 +63,7 @@ def read_outcomes(path: Path) -> Outcomes:
     first_row = _first_rows(table, keys)
     problems = [
         problem._replace(rows=tuple(first_row.get(row, row) for row in problem.rows))
-        for problem in (*reader.problems, *conflicts)
+        for problem in sort_by_row((*reader.problems, *conflicts))
     ]
     return Outcomes(path, united, tuple(problems))
 
@@ -108,18 +107,11 @@ def _read_value(reader: ColumnReader, name: str) -> pl.Series:
     if name == "density":
         return reader.codes(name, {letter: letter for letter in ALLOWED_VALUES["density"]}, pl.String())
     if name == "birads":
-        codes = {str(category): category for category in range(_HIGHEST_BIRADS + 1)}
-        return reader.codes(name, codes, pl.Int64(), expected=f"0 to {_HIGHEST_BIRADS}")
+        codes = {str(category): category for category in range(HIGHEST_BIRADS + 1)}
+        return reader.codes(name, codes, pl.Int64(), expected=f"0 to {HIGHEST_BIRADS}")
     if name == "age_years":
-        return reader.read(name, _to_age, pl.Float64(), expected=f"0 to {_OLDEST_YEARS} years")
+        return reader.ages(name)
     return reader.flags(name)
-
-
-def _to_age(text: str) -> float:
-    age = float(text)
-    if not 0 <= age <= _OLDEST_YEARS:
-        raise ValueError("no age")
-    return age
 
 
 def _unite(table: pl.DataFrame, keys: list[str]) -> tuple[pl.DataFrame, list[Problem]]:
@@ -184,7 +176,7 @@ def _find_other_patients(joined: pl.DataFrame) -> list[Problem]:
 
 def _warn(joined: pl.DataFrame, outcomes: Outcomes) -> tuple[str, ...]:
     unused = outcomes.table.filter(~pl.col("row").is_in(joined["row"].drop_nulls().unique().to_list())).height
-    without = joined.filter(pl.col("row").is_null()).unique(["exam_id", "laterality"]).height
+    without = joined.filter(pl.col("row").is_null()).unique(BREAST).height
     is_sided = "laterality" in outcomes.keys
     sideless = 0 if is_sided else joined.filter(pl.col("told_cancer")).unique(["exam_id"]).height
     exams = joined.group_by("patient_id").agg(pl.col("exam_id").n_unique())

@@ -7,11 +7,13 @@ from typing import Final, Literal
 
 import polars as pl
 
+from mammoscope.cohort.manifest import HIGHEST_BIRADS
 from mammoscope.errors import UserInputError
+from mammoscope.exam import BREAST
 
 Decision = Literal["control", "undetermined"]
 
-_CATEGORIES: Final = frozenset(range(7))  # ACR BI-RADS assessment categories are 0 to 6
+_CATEGORIES: Final = frozenset(range(HIGHEST_BIRADS + 1))
 
 
 class Finding(StrEnum):
@@ -83,8 +85,8 @@ def decide_outcomes(rows: pl.DataFrame, findings: pl.Series, rule: OutcomeRule) 
         rule: what the findings come to.
     """
     gravity = pl.Series([_GRAVITY[finding or _UNKNOWN] for finding in findings], dtype=pl.Int64)
-    breast = rows.select("patient_id", "exam_id", "laterality").with_columns(gravity.alias("gravity"))
-    worst = pl.col("gravity").max().over("exam_id", "laterality")
+    breast = rows.select("patient_id", *BREAST).with_columns(gravity.alias("gravity"))
+    worst = pl.col("gravity").max().over(BREAST)
     has_cancer = (pl.col("gravity") == _GRAVITY[Finding.MALIGNANT]).any().over("patient_id")
     benign, normal_side = (False if choice == "control" else None for choice in (rule.benign, rule.normal_side))
     outcome = (
@@ -104,4 +106,4 @@ def decide_outcomes(rows: pl.DataFrame, findings: pl.Series, rule: OutcomeRule) 
 def _check_categories(option: str, categories: Iterable[int]) -> None:
     wrong = sorted(set(categories) - _CATEGORIES)
     if wrong:
-        raise UserInputError(f"{option}: found {', '.join(map(str, wrong))}, expected categories 0 to 6")
+        raise UserInputError(f"{option}: found {', '.join(map(str, wrong))}, expected categories 0 to {HIGHEST_BIRADS}")

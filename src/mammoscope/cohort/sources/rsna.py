@@ -27,6 +27,7 @@ SYNTHETIC_MARK = "synthesize.toml"  # stands beside the tables of a synthetic co
 PUBLISHED = PublishedCounts(images=54_706, patients=11_913, images_of_cases=1_158)  # of train.csv
 _IDENTITY = ("patient_id", "image_id", "laterality", "view", "age", "implant", "site_id", "machine_id")
 _OUTCOME = ("cancer", "biopsy", "invasive", "BIRADS", "density", "difficult_negative_case")
+_COLUMN_OF = {"age_years": "age", "birads": "BIRADS"}
 _IMAGE_SUFFIXES = {".dcm", ".png"}
 _LAYOUT = "<patient_id>/<image_id>.dcm or .png"
 _STRICT = Handling()
@@ -75,7 +76,7 @@ def _read_table(
     reader = ColumnReader(raw.with_columns(pl.lit(None, pl.String).alias(name) for name in _OUTCOME if name not in raw))
     rows = _to_rows(reader, source)
     located = rows if images is None else _locate(rows, images)
-    return settle(located, reader.problems, origin=Origin(str(table)), handling=handling)
+    return settle(located, reader.problems, origin=Origin(str(table), columns=_COLUMN_OF), handling=handling)
 
 
 def _locate(rows: pl.DataFrame, images: Path) -> pl.DataFrame:
@@ -108,7 +109,7 @@ def _to_rows(reader: ColumnReader, source: str) -> pl.DataFrame:
         "laterality": spell_sides(text["laterality"]),
         "view": spell_views(text["view"]),
         "cancer": reader.flags("cancer"),
-        "age_years": reader.numbers("age"),
+        "age_years": reader.ages("age"),
         "density": text["density"],
         "birads": reader.whole_numbers("BIRADS"),
         "implant": reader.flags("implant"),

@@ -50,7 +50,9 @@ def check_sides(
         side_by_path |= sides
         advance(len(sides))
     return [
-        Problem(f"row {row}, laterality: found {side!r}, but the file says {said}", (row,), "side_conflict")
+        Problem(
+            f"row {row}, laterality: found {side!r}, but the file says {said}", (row,), "side_conflict", "laterality"
+        )
         for row, (path, side) in enumerate(rows.select("path", "laterality").iter_rows(), start=1)
         if (said := side_by_path.get(path)) is not None and side is not None and said != side
     ]

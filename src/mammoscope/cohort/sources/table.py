@@ -1,4 +1,4 @@
-"""Any CSV or Parquet table with a row for each mammogram, read as a mapping says."""
+"""Any CSV, Parquet or Excel table with a row for each mammogram, read as a mapping says."""
 
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -24,7 +24,7 @@ def read_mapped_table(
     """The cohort of a table; without `images`, a table-only cohort.
 
     Args:
-        table: CSV or Parquet.
+        table: CSV, Parquet or an Excel workbook.
         images: the folder below which the paths of the mapping lie.
         mapping: what its columns mean.
         rule: what pathology or BI-RADS come to; not asked where the table says `cancer`.
@@ -34,13 +34,15 @@ def read_mapped_table(
         TableError: the table cannot be read, lacks columns, or has bad rows that are refused.
         UserInputError: the images are not there, or the mapping does not say where they are.
     """
-    raw = read_table(table, separator=mapping.separator)
+    raw = read_table(table, separator=mapping.separator, sheet=mapping.sheet)
     require_columns(raw, mapping.columns, where=table, advice="correct the mapping")
-    reader = ColumnReader(_apply_patterns(raw, mapping))
+    reader = ColumnReader(_apply_patterns(raw, mapping), columns=mapping.column_of)
     rows = _to_rows(reader, mapping, rule)
     if images is not None:
         rows = rows.with_columns(_locate(raw, mapping, images))
-    rows, rejected = settle(rows, reader.problems, origin=Origin(str(table)), handling=handling)
+    rows, rejected = settle(
+        rows, reader.problems, origin=Origin(str(table), columns=mapping.column_of), handling=handling
+    )
     place = None if images is None else ImagePlace(images, str(mapping.path))
     return finish(rows, rejected, place=place, handling=handling, counts=None)
 
@@ -69,15 +71,15 @@ def _to_rows(reader: ColumnReader, mapping: Mapping, rule: OutcomeRule) -> pl.Da
     columns |= {"laterality": spell_sides(text["laterality"]), "view": spell_views(text["view"])}
     columns["source"] = mapping.source
     if "age_years" in text:
-        columns["age_years"] = reader.numbers("age_years")
+        columns["age_years"] = reader.ages("age_years")
     if "birads" in text:
         columns["birads"] = reader.whole_numbers("birads")
     rows = fill_schema(columns, text.height)
-    findings = _find(reader, rows, mapping, rule)
+    findings = _find(reader, rows, mapping=mapping, rule=rule)
     return rows if findings is None else rows.with_columns(decide_outcomes(rows, findings, rule))
 
 
-def _find(reader: ColumnReader, rows: pl.DataFrame, mapping: Mapping, rule: OutcomeRule) -> pl.Series | None:
+def _find(reader: ColumnReader, rows: pl.DataFrame, *, mapping: Mapping, rule: OutcomeRule) -> pl.Series | None:
     if mapping.outcome_from_birads:
         return findings_by_birads(rows["birads"], rule)
     if "pathology" in reader.text:

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from mammoscope.cohort.manifest import check_manifest
@@ -115,7 +116,8 @@ def test_full_mammograms_are_found_and_cropped_lesions_are_not(
             "row 1, image file path: names CC, but image view says MLO; expected the same",
             "view_conflict",
         ),
-        (",CC,", ",AP,", "row 1, view: found 'AP', expected one of CC, MLO", "bad_value"),
+        (",CC,", ",AP,", "row 1, image view: found 'AP', expected one of CC, MLO", "bad_value"),
+        (",CC,1,", ",CC,,", "row 1, abnormality id: empty, expected a value", "bad_value"),
         (
             "P_00001,3",
             "P_00009,3",
@@ -139,6 +141,49 @@ def test_what_is_wrong_is_refused_or_left_out(tables: list[Path], old: str, new:
     assert cohort.rejected["code"][0] == code
     assert cohort.rejected["image_id"][0].endswith("P_00001_LEFT_CC")
     assert "Calc-Test_P_00003_LEFT_MLO" in cohort.manifest["image_id"].to_list()
+
+
+LESION = lesion("P_00001", "LEFT", "CC", "BENIGN")
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence", "code"),
+    [
+        (
+            LESION,
+            "pathology: one lesion with different findings in masses row 1, masses row 3, expected one",
+            "outcome_conflict",
+        ),
+        (
+            lesion("P_00001", "LEFT", "CC", "MALIGNANT", 2).replace(",3,", ",1,", 1),
+            "breast_density: one mammogram with different densities in masses row 1, masses row 3, expected one",
+            "bad_value",
+        ),
+    ],
+)
+def test_what_contradicts_itself_is_never_decided_by_the_first_row(
+    tables: list[Path], line: str, sentence: str, code: str
+) -> None:
+    tables[0].write_text("\n".join([MASS, *MASSES[:2], line, *MASSES[2:]]) + "\n")
+    with pytest.raises(TableError, match="1 problem\n  " + sentence.replace("masses", tables[0].name)):
+        read(tables)
+    cohort = read(tables, on_conflict="exclude")
+    assert set(cohort.rejected["code"]) == {code}
+    assert "P_00001" not in cohort.manifest["patient_id"].to_list()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        LESION.replace("LEFT,CC,1,", "LEFT,CC,2,"),  # a benign lesion beside the malignant one
+        lesion("P_00001", "LEFT", "CC", "MALIGNANT").replace(",3,", ",0,", 1),  # not rated in the second row
+    ],
+)
+def test_lesions_and_unknown_values_are_no_contradiction(tables: list[Path], line: str) -> None:
+    for lines in ([*MASSES, line], [line, *MASSES]):
+        tables[0].write_text("\n".join([MASS, *lines]) + "\n")
+        row = read(tables).manifest.row(by_predicate=pl.col("image_id") == "Mass-Training_P_00001_LEFT_CC", named=True)
+        assert (row["cancer"], row["density"]) == (True, "C")
 
 
 def test_a_bad_lesion_leaves_its_breast_out_of_all_tables(tables: list[Path]) -> None:

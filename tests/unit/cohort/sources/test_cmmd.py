@@ -2,6 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import xlsxwriter
 
 from mammoscope.cohort.manifest import check_manifest
 from mammoscope.cohort.sources import cmmd
@@ -9,7 +10,7 @@ from mammoscope.cohort.sources.cmmd import read_cmmd
 from mammoscope.cohort.sources.dicom import Headers, list_files, read_headers
 from mammoscope.cohort.sources.indexing import Handling, IndexedCohort, PublishedCounts
 from mammoscope.cohort.sources.outcomes import OutcomeRule
-from mammoscope.errors import TableError, UserInputError
+from mammoscope.errors import TableError
 
 WriteDicom = Callable[..., Path]
 WriteTable = Callable[..., Path]
@@ -23,7 +24,10 @@ LINES = (
 
 @pytest.fixture
 def headers(tmp_path: Path, write_dicom: WriteDicom) -> Headers:
-    """Two views of one side of D1-0001, four views of D2-0001, as the archive lays them down."""
+    """Two views of one side of D1-0001, four views of D2-0001, as the archive lays them down.
+
+    The header of D1-0001 is a year ahead of the table.
+    """
     sides = [("D1-0001", "L"), ("D2-0001", "L"), ("D2-0001", "R")]
     number = 0
     for patient, side in sides:
@@ -33,6 +37,7 @@ def headers(tmp_path: Path, write_dicom: WriteDicom) -> Headers:
                 tmp_path / "CMMD" / patient / "07-18-2010-NA-NA-79377" / "1.000000-NA-70244" / f"1-{number}.dcm",
                 SOPInstanceUID=f"1.3.{number}",
                 PatientID=patient,
+                PatientAge={"D1-0001": "045Y", "D2-0001": "058Y"}[patient],
                 StudyInstanceUID=f"1.2.{patient[1]}",
                 ImageLaterality=side,
                 ViewPosition=view,
@@ -87,15 +92,15 @@ def test_a_patient_without_a_row_stays_undetermined(write_lines: WriteTable, hea
     table = write_lines("t.csv", HEADER, *LINES[1:])
     cohort = read(table, headers, OutcomeRule())
     assert outcomes_of(cohort)["D1-0001", "L"] is None
-    assert cohort.manifest["age_years"].to_list()[:2] == [61.0, 61.0]  # of the header
+    assert cohort.manifest["age_years"].to_list()[:2] == [45.0, 45.0]  # of the header
     assert cohort.warnings == (f"{table}: names 1 of the patients not; they stay undetermined",)
 
 
 def test_a_breast_without_an_image_is_missing(write_lines: WriteTable, headers: Headers) -> None:
     table = write_lines("t.csv", HEADER, *LINES, "D1-0001,R,44,2,mass,Benign,", "D1-0099,R,44,2,mass,Benign,")
-    with pytest.raises(
-        UserInputError, match="found 2 rows without an image, the first in row 4, expected some for each"
-    ):
+    advice = "expected one or more; add its files, or leave it out with --allow-missing"
+    sentence = "row {}: found no image of this breast, " + advice
+    with pytest.raises(TableError, match=f"2 problems\n  {sentence.format(4)}\n  {sentence.format(5)}"):
         read(table, headers)
     assert read(table, headers, allow_missing=True).manifest.height == 6
 
@@ -106,7 +111,10 @@ def test_a_breast_without_an_image_is_missing(write_lines: WriteTable, headers: 
         ("Benign", "Maybe", "row 1, classification: found 'Maybe', expected one of Benign, Malignant"),
         (",L,", ",B,", "row 1, LeftRight: found 'B', expected L or R"),
         (",L,", ",,", "row 1, LeftRight: empty, expected a value"),
-        (",44,", ",old,", "row 1, Age: found 'old', expected a number"),
+        (",44,", ",old,", "row 1, Age: found 'old', expected 0 to 130 years"),
+        (",44,", ",500,", "row 1, Age: found '500', expected 0 to 130 years"),
+        (",44,", ",-3,", "row 1, Age: found '-3', expected 0 to 130 years"),
+        (",44,", ",nan,", "row 1, Age: found 'nan', expected 0 to 130 years"),
     ],
 )
 def test_what_is_wrong_is_refused_or_left_out(
@@ -120,6 +128,38 @@ def test_what_is_wrong_is_refused_or_left_out(
     assert set(cohort.rejected["sentence"]) == {sentence}
 
 
+@pytest.mark.parametrize(
+    ("lines", "sentence", "n_left"),
+    [
+        (
+            (LINES[0], LINES[1], LINES[2].replace(",58,", ",70,")),
+            "Age: one patient with different ages in rows 2, 3, expected one",
+            2,
+        ),
+        (
+            (LINES[0], *(line.replace(",58,", ",60,") for line in LINES[1:])),
+            "row 2, Age: found 60, but the header of a file says 58; expected them 1 year apart",
+            2,
+        ),
+    ],
+)
+def test_ages_that_contradict_each_other_are_refused_or_left_out(
+    write_lines: WriteTable, headers: Headers, lines: tuple[str, ...], sentence: str, n_left: int
+) -> None:
+    table = write_lines("t.csv", HEADER, *lines)
+    with pytest.raises(TableError, match=sentence):
+        read(table, headers)
+    cohort = read(table, headers, on_conflict="exclude")
+    assert cohort.manifest.height == n_left
+    assert set(cohort.rejected["code"]) == {"bad_value"}
+    assert set(cohort.manifest["patient_id"]) == {"D1-0001"}
+
+
+def test_an_age_that_only_one_row_gives_holds_for_the_patient(write_lines: WriteTable, headers: Headers) -> None:
+    table = write_lines("t.csv", HEADER, LINES[0], LINES[1].replace(",58,", ",,"), LINES[2].replace(",58,", ",57,"))
+    assert read(table, headers).manifest["age_years"].to_list() == [44.0, 44.0, 57.0, 57.0, 57.0, 57.0]
+
+
 def test_a_bad_row_of_a_patient_without_images_is_no_harm_when_bad_ones_are_left_out(
     write_lines: WriteTable, headers: Headers
 ) -> None:
@@ -127,14 +167,24 @@ def test_a_bad_row_of_a_patient_without_images_is_no_harm_when_bad_ones_are_left
     assert read(table, headers, on_conflict="exclude").manifest.height == 6
 
 
-def test_a_workbook_wants_to_be_exported(headers: Headers, tmp_path: Path) -> None:
-    with pytest.raises(TableError, match="found an Excel workbook, expected CSV"):
-        read(tmp_path / "CMMD_clinicaldata_revision.xlsx", headers)
+def test_the_workbook_is_read_as_it_is_published(write_lines: WriteTable, headers: Headers, tmp_path: Path) -> None:
+    workbook = xlsxwriter.Workbook(tmp_path / "CMMD_clinicaldata_revision.xlsx", {"strings_to_numbers": True})
+    sheet = workbook.add_worksheet("Sheet1")
+    for number, line in enumerate((HEADER, *LINES)):
+        sheet.write_row(number, 0, line.split(","))
+    workbook.add_worksheet("notes").write(0, 0, "of no use")
+    workbook.close()
+    found = read_cmmd(
+        tmp_path / "CMMD_clinicaldata_revision.xlsx", headers, rule=OutcomeRule(), handling=Handling(), sheet="Sheet1"
+    )
+    expected = read_cmmd(write_lines("t.csv", HEADER, *LINES), headers, rule=OutcomeRule(), handling=Handling())
+    assert found.manifest.equals(expected.manifest)
 
 
 def test_another_table_is_refused(write_lines: WriteTable, headers: Headers) -> None:
     with pytest.raises(
-        TableError, match=r"columns missing: ID1, LeftRight, Age, classification; .*_revision\.xlsx as CSV"
+        TableError,
+        match=r"columns missing: ID1, LeftRight, Age, classification; .*; give CMMD_clinicaldata_revision\.xlsx",
     ):
         read(write_lines("t.csv", "a,b", "1,2"), headers)
 

@@ -226,6 +226,35 @@ def test_a_second_file_of_an_image_is_left_out(tmp_path: Path, write_exam: Calla
     ]
 
 
+@pytest.mark.parametrize(
+    ("elements", "sentence", "code", "n_left"),
+    [
+        ({"ImageLaterality": "R"}, "one image with two sides: found L in 0 and R in copy, expected one", "side", 0),
+        ({"ViewPosition": "MLO"}, "one image with two views: found CC in 0 and MLO in copy, expected one", "view", 2),
+    ],
+)
+def test_two_files_of_an_image_that_contradict_each_other_are_refused_or_left_out(  # noqa: PLR0913, PLR0917  # cases
+    tmp_path: Path,
+    write_exam: Callable[..., list[Path]],
+    write_dicom: WriteDicom,
+    elements: dict[str, object],
+    sentence: str,
+    code: str,
+    n_left: int,
+) -> None:
+    first, *_ = write_exam(1)
+    write_exam(2)
+    same = {"SOPInstanceUID": "1.2.1.1.0", "StudyInstanceUID": "1.2.1.1", "ImageLaterality": "L", "ViewPosition": "CC"}
+    write_dicom(first.with_name("copy.dcm"), **(same | elements))
+    with pytest.raises(TableError, match=f"DICOM headers: 1 problem\n  {sentence}"):
+        index(tmp_path / "studies")
+    cohort = index(tmp_path / "studies", exclude=True)
+    assert cohort.manifest.height == 4 + n_left
+    assert set(cohort.manifest["laterality"].head(n_left)) == ({"R"} if n_left else set())
+    assert set(cohort.rejected["code"]) == {f"{code}_conflict"}
+    assert cohort.rejected.height == 5 - n_left
+
+
 def test_a_study_of_two_patients_is_named_and_refused_or_left_out(
     tmp_path: Path, write_exam: Callable[..., list[Path]], write_dicom: WriteDicom
 ) -> None:

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import xlsxwriter
 
 from mammoscope.cohort.manifest import check_manifest
 from mammoscope.cohort.sources.inbreast import read_inbreast
@@ -79,7 +80,7 @@ def test_missing_images_are_named(write_lines: WriteTable, images: Path) -> None
         (3, ";MLO;", ";CC;", "row 3, View: found 'CC', but the file name says ML", "view_conflict", 3),
         (2, ";1", ";7", "row 2, Bi-Rads: found '7', expected 0 to 6, or 4a to 4c", "bad_value", 4),
         (2, ";3;", ";5;", "row 2, ACR: found '5', expected one of 1, 2, 3, 4", "bad_value", 4),
-        (2, ";L;", ";X;", "row 2, laterality: found 'X', expected one of L, R", "bad_value", 2),
+        (2, ";L;", ";X;", "row 2, Laterality: found 'X', expected one of L, R", "bad_value", 2),
     ],
 )
 def test_what_is_wrong_is_refused_or_left_out(  # noqa: PLR0913, PLR0917  # a table of cases
@@ -102,11 +103,17 @@ def test_rows_keep_their_number_behind_empty_ones(write_lines: WriteTable, image
         read(table, images)
 
 
-def test_a_workbook_wants_to_be_exported(images: Path, tmp_path: Path) -> None:
-    with pytest.raises(TableError, match="found an Excel workbook, expected CSV"):
-        read(tmp_path / "INbreast.xls", images)
+def test_a_workbook_is_read_like_its_csv_file(write_lines: WriteTable, images: Path, tmp_path: Path) -> None:
+    workbook = xlsxwriter.Workbook(tmp_path / "t.xlsx", {"strings_to_numbers": True})
+    sheet = workbook.add_worksheet("table")
+    for number, line in enumerate((HEADER, *LINES)):
+        sheet.write_row(number, 0, line.split(";"))
+    workbook.add_worksheet("notes").write(0, 0, "of no use")
+    workbook.close()
+    found = read_inbreast(tmp_path / "t.xlsx", images, rule=OutcomeRule(), handling=Handling(), sheet="table")
+    assert found.manifest.equals(read(write_lines("t.csv", HEADER, *LINES), images).manifest)
 
 
 def test_another_table_is_refused(write_lines: WriteTable, images: Path) -> None:
-    with pytest.raises(TableError, match=r"columns missing: Laterality, .*; give the sheet of INbreast\.xls as CSV"):
+    with pytest.raises(TableError, match=r"columns missing: Laterality, .*; give INbreast\.xls or INbreast\.csv"):
         read(write_lines("t.csv", "a;b", "1;2"), images)

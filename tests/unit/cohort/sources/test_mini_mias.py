@@ -93,6 +93,29 @@ def test_a_bad_lesion_leaves_its_film_out_and_not_only_its_line(write_lines: Wri
     assert cohort.rejected["image_id"].to_list() == ["mdb005"]
 
 
+@pytest.mark.parametrize(
+    ("line", "sentence", "code"),
+    [
+        (
+            "mdb001 G NORM",
+            "severity: one film that is normal and has a lesion in line 4, line 13, expected",
+            "outcome_",
+        ),
+        ("mdb001 F CIRC B 1 2 3", "tissue: one film with different tissues in line 4, line 13, expected", "bad_value"),
+    ],
+)
+def test_what_contradicts_itself_is_refused_or_left_out(
+    write_lines: WriteTable, line: str, sentence: str, code: str
+) -> None:
+    table = write_lines("Info.txt", *LINES, line)
+    with pytest.raises(TableError, match=f"1 problem\n  {sentence}"):
+        read(table)
+    cohort = read(table, on_conflict="exclude")
+    assert "mdb001" not in cohort.manifest["image_id"].to_list()
+    assert cohort.manifest.height == 7
+    assert cohort.rejected["code"][0].startswith(code)
+
+
 def test_what_is_no_list_is_refused(write_lines: WriteTable, tmp_path: Path) -> None:
     with pytest.raises(TableError, match="found no line of a film, expected lines such as mdb001 G CIRC B 535 425 197"):
         read(write_lines("Info.txt", "hello"))
@@ -104,8 +127,12 @@ def test_what_is_no_list_is_refused(write_lines: WriteTable, tmp_path: Path) -> 
 
 
 def test_the_whole_list_is_as_published(write_lines: WriteTable) -> None:
-    whole = [f"mdb{number:03d} G NORM" for number in range(1, 323)]
+    whole = [f"mdb{number:03d} G {'NORM' if number <= 207 else 'CIRC B'}" for number in range(1, 323)]
     assert read(write_lines("Info.txt", *whole)).warnings == ()
     assert read(write_lines("Info.txt", *whole[:-1])).warnings == (
         "mini_mias: found 321 images, published are 322 images; check that the download is complete and unchanged",
     )
+    doubled = [*whole, "mdb300 G CIRC B", "mdb001 G NORM"]  # a film is counted once
+    assert read(write_lines("Info.txt", *doubled)).warnings == ()
+    (warning,) = read(write_lines("Info.txt", *whole[:206], "mdb207 G CIRC B", *whole[207:])).warnings
+    assert warning.startswith("mini_mias: found 206 normal films, published are 207 normal films; check that")

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import xlsxwriter
 
 from mammoscope.cohort.manifest import SCHEMA
 from mammoscope.cohort.sources.dicom import Headers, build_cohort
@@ -111,9 +112,9 @@ def test_all_bad_values_come_together_with_their_rows(write_lines: WriteTable) -
     assert [line.strip() for line in str(caught.value).splitlines()[1:]] == [
         "row 1, laterality: found 'X', expected L or R",
         "row 2, cancer: found 'maybe', expected 0 or 1",
-        "row 5, age_years: found '131', expected 0 to 130 years",
         "row 3, density: found 'E', expected one of A, B, C, D",
         "row 4, birads: found '7', expected 0 to 6",
+        "row 5, age_years: found '131', expected 0 to 130 years",
         "row 6, exam_id: empty, expected a value",
     ]
     cohort = index(table, exclude=True)
@@ -140,6 +141,17 @@ def test_other_columns_are_refused(write_lines: WriteTable, header: str) -> None
         TableError, match=f"found columns {', '.join(header.split(','))}, expected patient_id or exam_id"
     ):
         read_outcomes(write_lines("o.csv", header))
+
+
+def test_outcomes_may_stand_in_a_workbook(tmp_path: Path) -> None:
+    workbook = xlsxwriter.Workbook(tmp_path / "o.xlsx")
+    workbook.add_worksheet("notes").write(0, 0, "of no use")
+    sheet = workbook.add_worksheet("outcomes")
+    for number, line in enumerate([["exam_id", "cancer", "age_years"], ["a", 0, 51.5]]):
+        sheet.write_row(number, 0, line)
+    workbook.close()
+    found = read_outcomes(tmp_path / "o.xlsx", sheet="outcomes").table
+    assert found.rows() == [(1, "a", False, 51.5)]
 
 
 def test_a_table_changes_no_other_column(write_lines: WriteTable) -> None:

@@ -23,8 +23,8 @@ def test_rows_that_the_header_contradicts_are_found(tmp_path: Path, write_dicom:
     rows = pl.DataFrame({"path": names, "laterality": ["R"] * len(names)})
     seen: list[int] = []
     assert check_sides(rows, list_headers(rows), run_tasks=map, advance=seen.append) == [
-        Problem("row 2, laterality: found 'R', but the file says L", (2,), "side_conflict"),
-        Problem("row 6, laterality: found 'R', but the file says L", (6,), "side_conflict"),
+        Problem("row 2, laterality: found 'R', but the file says L", (2,), "side_conflict", "laterality"),
+        Problem("row 6, laterality: found 'R', but the file says L", (6,), "side_conflict", "laterality"),
     ]
     assert sum(seen) == 6
 

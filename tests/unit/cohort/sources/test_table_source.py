@@ -3,6 +3,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import xlsxwriter
 
 from mammoscope.cohort.manifest import check_manifest
 from mammoscope.cohort.sources.indexing import Handling, IndexedCohort
@@ -67,6 +68,19 @@ def test_a_parquet_table_is_read_alike(write_lines: WriteTable, tmp_path: Path) 
     assert index(tmp_path / "t.parquet").manifest.equals(index(path).manifest)
 
 
+def test_a_workbook_is_read_alike(write_lines: WriteTable, tmp_path: Path) -> None:
+    path = write_lines("t.csv", HEADER, *LINES)
+    workbook = xlsxwriter.Workbook(tmp_path / "t.xlsx", {"strings_to_numbers": True})
+    workbook.add_worksheet("notes").write(0, 0, "of no use")
+    sheet = workbook.add_worksheet("women")
+    for number, line in enumerate((HEADER, *LINES)):
+        sheet.write_row(number, 0, line.split(";"))
+    workbook.close()
+    assert index(tmp_path / "t.xlsx", mapping=build_mapping(sheet="women")).manifest.equals(index(path).manifest)
+    with pytest.raises(TableError, match=r"found several sheets \(notes, women\)"):
+        index(tmp_path / "t.xlsx")
+
+
 def test_an_exam_is_the_patients_where_nobody_tells_them_apart(write_lines: WriteTable) -> None:
     fields = build_mapping().fields
     without = build_mapping(fields={name: pattern for name, pattern in fields.items() if name != "exam_id"})
@@ -103,25 +117,33 @@ def test_columns_that_are_not_there_are_named(write_lines: WriteTable) -> None:
         index(write_lines("t.csv", "picture;woman;Breast side;age;dense", "1;a;left;61;2"))
 
 
+def test_images_are_found_by_paths_that_windows_wrote(write_lines: WriteTable, tmp_path: Path) -> None:
+    table = write_lines("t.csv", HEADER, r"a\1.png;a;left;61;2;sick;v1", r"b\c\2.png;b;left;61;2;well;v1")
+    for name in ("a/1.png", "b/c/2.png"):
+        write_lines(f"images/{name}", "")
+    manifest = index(table, tmp_path / "images", build_mapping(path="{picture}")).manifest
+    assert manifest["path"].to_list() == [str(tmp_path / "images" / name) for name in ("a/1.png", "b/c/2.png")]
+
+
 def test_all_bad_rows_are_named_with_row_column_value_and_what_was_expected(write_lines: WriteTable) -> None:
     bad = [f"{row};w{row};left;61;9;sick;v" for row in range(1, 41)]
     with pytest.raises(TableError) as caught:
         index(write_lines("t.csv", HEADER, *bad))
     assert [line.strip() for line in str(caught.value).splitlines()[1:]] == [
-        f"row {row}, density: found '9', expected one of A, B, C, D" for row in range(1, 41)
+        f"row {row}, dense: found '9', expected one of A, B, C, D" for row in range(1, 41)
     ]
 
 
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("5;c;middle;1;2;sick;v", "row 1, laterality: found 'middle', expected one of L, R"),
-        ("5;c;left;old;2;sick;v", "row 1, age_years: found 'old', expected a number"),
-        ("5;c;left;1;2;perhaps;v", "row 1, cancer: found 'perhaps', expected 0 or 1"),
-        (";c;left;1;2;sick;v", "row 1, image_id: empty, expected a value"),
-        ("5;;left;1;2;sick;v", "row 1, patient_id: empty, expected a value"),
-        ("1;b;left;1;2;sick;v2", "image_id: one image of several patients in rows 1, 2"),
-        ("9;a;left;1;2;well;v1", "cancer: one breast with different outcomes in rows 1, 2, 3"),
+        ("5;c;middle;1;2;sick;v", "row 1, Breast side: found 'middle', expected one of L, R"),
+        ("5;c;left;old;2;sick;v", "row 1, age: found 'old', expected 0 to 130 years"),
+        ("5;c;left;1;2;perhaps;v", "row 1, truth: found 'perhaps', expected 0 or 1"),
+        (";c;left;1;2;sick;v", "row 1, picture: empty, expected a value"),
+        ("5;;left;1;2;sick;v", "row 1, woman: empty, expected a value"),
+        ("1;b;left;1;2;sick;v2", "picture: one image of several patients in rows 1, 2"),
+        ("9;a;left;1;2;well;v1", "truth: one breast with different outcomes in rows 1, 2, 3"),
     ],
 )
 def test_what_is_wrong_is_refused_or_left_out(write_lines: WriteTable, line: str, sentence: str) -> None:
@@ -159,7 +181,7 @@ def test_pathology_is_decided_by_the_rule(write_lines: WriteTable) -> None:
     ]
     assert outcomes == [[True, True, False, False, None], [True, True, None, None, None]]
     table = write_lines("t.csv", "i,p,s,t", "1,a,L,M", "2,a,L,X")
-    with pytest.raises(TableError, match="row 2, pathology: found 'X', expected one of malignant, benign, normal"):
+    with pytest.raises(TableError, match="row 2, t: found 'X', expected one of malignant, benign, normal"):
         index(table, mapping=mapping)
 
 

@@ -7,7 +7,7 @@ from mammoscope.cohort.manifest import check_manifest
 from mammoscope.cohort.sources import vindr_mammo
 from mammoscope.cohort.sources.indexing import Handling, IndexedCohort, PublishedCounts
 from mammoscope.cohort.sources.outcomes import OutcomeRule
-from mammoscope.cohort.sources.vindr_mammo import read_vindr_mammo
+from mammoscope.cohort.sources.vindr_mammo import VindrTables, read_vindr_mammo
 from mammoscope.errors import TableError, UserInputError
 
 WriteTable = Callable[..., Path]
@@ -28,7 +28,15 @@ LINES = [*exam("a", "4", "1"), *exam("b", "2", "3", "D")]
 
 def read(table: Path, images: Path | None = None, **changes: object) -> IndexedCohort:
     handling = Handling(**changes)  # type: ignore[arg-type]  # of several kinds
-    return read_vindr_mammo(table, images, rule=OutcomeRule(), handling=handling)
+    return read_vindr_mammo(VindrTables(table), images, rule=OutcomeRule(), handling=handling)
+
+
+def read_whole(
+    table: Path, metadata: Path | None = None, *, split: bool = False, exclude: bool = False
+) -> IndexedCohort:
+    tables = VindrTables(table, metadata, takes_split=split)
+    handling = Handling(on_conflict="exclude" if exclude else "refuse")
+    return read_vindr_mammo(tables, None, rule=OutcomeRule(), handling=handling)
 
 
 def test_the_annotations_become_a_manifest(write_lines: WriteTable) -> None:
@@ -96,6 +104,109 @@ def test_a_breast_without_a_category_is_undetermined(write_lines: WriteTable) ->
     assert read(write_lines("t.csv", HEADER, *lines)).manifest["cancer"].to_list()[:2] == [None, None]
 
 
+# columns as far as they are used, in the names of the DICOM elements
+METADATA = "Series Instance UID,SOP Instance UID,Patient's Age,Manufacturer,Manufacturer's Model Name,Rows"
+IMAGES = tuple(f"{study}{side}{view}" for study in "ab" for side in "LR" for view in ("CC", "MLO"))
+
+
+def facts(image: str, age: str = "053Y") -> str:
+    return f"{image[0]}s,{image},{age},SIEMENS,Mammomat Inspiration,3518"
+
+
+def test_ages_and_machines_come_from_the_metadata(write_lines: WriteTable) -> None:
+    lines = [facts(image, "" if image[0] == "b" else "053Y") for image in reversed((*IMAGES, "zLCC"))]
+    table, metadata = write_lines("t.csv", HEADER, *LINES), write_lines("metadata.csv", METADATA, *lines)
+    cohort = read_whole(table, metadata)
+    check_manifest(cohort.manifest, where="test")
+    assert cohort.warnings == ()
+    assert cohort.manifest["age_years"].to_list() == [53.0] * 4 + [None] * 4
+    assert set(cohort.manifest.select("machine", "manufacturer").rows()) == {("Mammomat Inspiration", "SIEMENS")}
+    assert cohort.manifest["image_id"].to_list() == list(IMAGES)
+    fields = ["age_years", "machine", "manufacturer"]
+    assert cohort.manifest.drop(fields).equals(read(table).manifest.drop(fields))
+
+
+def test_an_image_without_metadata_is_warned_of(write_lines: WriteTable) -> None:
+    metadata = write_lines("metadata.csv", METADATA, *map(facts, IMAGES[:6]))
+    cohort = read_whole(write_lines("t.csv", HEADER, *LINES), metadata)
+    assert cohort.warnings == (f"{metadata}: no row for 2 images, whose age and machine stay unknown",)
+    assert cohort.manifest["machine"].null_count() == 2
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence", "code", "n_left"),
+    [
+        (
+            (facts("aLCC", "53"), *map(facts, IMAGES[1:])),
+            "metadata.csv row 1, Patient's Age: found '53', expected an age such as 053Y, of 130 years at most",
+            "bad_value",
+            6,
+        ),
+        (
+            (*map(facts, IMAGES[:7]), facts("bRMLO", "999Y")),
+            "metadata.csv row 8, Patient's Age: found '99",
+            "bad_value",
+            6,
+        ),
+        (
+            (*map(facts, IMAGES), facts("aLCC")),
+            "SOP Instance UID: one image in metadata.csv row 1, metadata.csv row 9, expected each once",
+            "duplicate",
+            6,
+        ),
+        (
+            (*map(facts, IMAGES[:7]), facts("bRMLO", "054Y")),
+            "metadata.csv, Patient's Age: one study with different ages in rows 5, 6, 7, 8, expected one",
+            "bad_value",
+            4,
+        ),
+    ],
+)
+def test_bad_metadata_are_refused_or_left_out(
+    write_lines: WriteTable, lines: tuple[str, ...], sentence: str, code: str, n_left: int
+) -> None:
+    table, metadata = write_lines("t.csv", HEADER, *LINES), write_lines("metadata.csv", METADATA, *lines)
+    with pytest.raises(TableError, match=f"1 problem\n  {sentence}"):
+        read_whole(table, metadata)
+    cohort = read_whole(table, metadata, exclude=True)
+    assert cohort.manifest.height == n_left
+    assert set(cohort.rejected["code"]) == {code}
+
+
+def test_other_metadata_are_refused(write_lines: WriteTable) -> None:
+    with pytest.raises(TableError, match=r"columns missing: SOP Instance UID, .*; give metadata\.csv of VinDr-Mammo"):
+        read_whole(write_lines("t.csv", HEADER, *LINES), write_lines("metadata.csv", "a,b", "1,2"))
+
+
+def test_the_official_test_part_is_held_out(write_lines: WriteTable) -> None:
+    lines = [line.replace("training", "test") if line.startswith("b") else line for line in LINES]
+    table = write_lines("t.csv", HEADER, *lines)
+    assert read_whole(table, split=True).manifest["fold"].to_list() == [None] * 4 + [0] * 4
+    assert read(table).manifest["fold"].null_count() == 8
+
+
+@pytest.mark.parametrize(
+    ("part", "sentence", "n_left"),
+    [
+        ("test", "split: one study in both parts in rows 1, 2, 3, 4, expected one part", 4),
+        ("dev", "row 1, split: found 'dev', expected one of training, test", 6),
+        ("", "row 1, split: empty, expected training or test", 6),
+    ],
+)
+def test_a_study_is_in_one_official_part(write_lines: WriteTable, part: str, sentence: str, n_left: int) -> None:
+    table = write_lines("t.csv", HEADER, LINES[0].replace("training", part), *LINES[1:])
+    with pytest.raises(TableError, match=f"1 problem\n  {sentence}"):
+        read_whole(table, split=True)
+    assert read_whole(table, split=True, exclude=True).manifest.height == n_left
+    assert read(table).manifest.height == 8
+
+
+def test_an_official_split_needs_its_column(write_lines: WriteTable) -> None:
+    lines = [line.rpartition(",")[0] for line in (HEADER, *LINES)]
+    with pytest.raises(TableError, match="columns missing: split; found"):
+        read_whole(write_lines("t.csv", *lines), split=True)
+
+
 def test_another_table_is_refused(write_lines: WriteTable) -> None:
     with pytest.raises(TableError, match=r"columns missing: laterality, .*; give breast-level_annotations\.csv"):
         read(write_lines("t.csv", "study_id,image_id", "a,b"))
@@ -104,6 +215,11 @@ def test_another_table_is_refused(write_lines: WriteTable) -> None:
 def test_counts_that_are_not_as_published_are_warned_of(
     write_lines: WriteTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(vindr_mammo, "PUBLISHED", PublishedCounts(8, 2, others={"studies of the test part": 2}))
+    table = write_lines("t.csv", HEADER, *LINES[:4], *(line.replace("training", "test") for line in LINES[4:]))
+    assert read(table).warnings == ()
+    (warning,) = read_whole(table, split=True).warnings
+    assert warning.startswith("vindr_mammo: found 1 studies of the test part, published are 2 studies of the test part")
     monkeypatch.setattr(vindr_mammo, "PUBLISHED", PublishedCounts(images=8, patients=3))
     assert read(write_lines("t.csv", HEADER, *LINES)).warnings == (
         "vindr_mammo: found 2 patients, published are 3 patients; check that the download is complete and unchanged",
