@@ -14,7 +14,6 @@ from mammoscope.pages.page import capitalise
 # a detector with the AUC of a shortcut would pass for a useful one at 0.7; at 0.6 it would be believed to have learned
 DANGEROUS_AUC, NOTABLE_AUC = 0.7, 0.6
 WEAK_AUC = 0.51  # what is below it is chance to two digits
-CHANCE = 0.5
 # below this the interval of an AUC is wider than 0.1 either way (Hanley & McNeil 1982: 0.06 for 30 cases at 0.75)
 _FEW_CASES = 30
 _LARGEST_IMBALANCE = 0.05  # of the share of cases of a fold, relative to the whole
@@ -92,7 +91,7 @@ def _about_checks(checks: Sequence[Check]) -> Iterator[Finding]:
 
 
 def _about_shortcuts(audit: ShortcutAudit) -> Iterator[Finding]:
-    believed = [each for each in audit.shortcuts if each.auc.low is None or each.auc.low > CHANCE]
+    believed = [each for each in audit.shortcuts if each.is_above_chance]
     strong = [each for each in believed if each.auc.value >= NOTABLE_AUC]
     for shortcut in strong:
         if shortcut.kind is not ColumnKind.OUTCOME:
@@ -104,7 +103,7 @@ def _about_shortcuts(audit: ShortcutAudit) -> Iterator[Finding]:
                 sentence=f"{what} predicts cancer on its own: AUC {_estimate(shortcut)}.",
                 advice=_ADVICE_BY_KIND[shortcut.kind],
             )
-    weak = [each for each in believed if WEAK_AUC <= each.auc.value < NOTABLE_AUC and each.auc.low is not None]
+    weak = [each for each in believed if WEAK_AUC <= each.auc.value < NOTABLE_AUC]
     named = [name_column(each.column) for each in weak if each.kind in _NOT_OF_THE_BREAST]
     if named:
         yield Finding(

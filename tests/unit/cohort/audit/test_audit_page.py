@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -254,6 +255,15 @@ def test_values_are_named_once_where_they_are_the_same_in_all(audit: Audit) -> N
 )
 def test_an_imbalance_has_a_sign_unless_it_is_none(share: float | None, text: str) -> None:
     assert _signed(share) == text
+
+
+def test_where_there_is_no_interval_the_table_says_why(audit: Audit) -> None:
+    cells = re.findall(r'<td class="interval">(.*?)</td>', render(audit))
+    # the cohort has ten patients with cancer: the machine and the biopsy tell of them, site and density do not
+    assert cells[:2] == ["too few with cancer"] * 2
+    assert set(cells[2:]) == {"as by chance"}
+    perfect = replace(audit.shortcuts, n_case_patients=20)
+    assert '<td class="interval">not known</td>' in render(replace(audit, shortcuts=perfect))
 
 
 def test_whiskers_are_drawn_to_the_scale_of_the_larger_groups() -> None:

@@ -57,10 +57,27 @@ def test_a_scanner_that_gives_cancer_away_is_found(planted: pl.DataFrame) -> Non
     assert machine.auc.low > 0.8
 
 
-def test_an_innocent_column_is_not(planted: pl.DataFrame) -> None:
-    site = run(planted)["site"]
-    assert site.auc.low is not None
-    assert site.auc.value < 0.6
+def test_an_innocent_column_is_not_and_has_no_interval(planted: pl.DataFrame) -> None:
+    found = run(planted)
+    assert not found["site"].is_above_chance
+    assert found["site"].auc.value < 0.6
+    assert (found["site"].auc.low, found["site"].auc.high) == (None, None)
+    assert found["machine"].p == 1 / 500
+
+
+@pytest.mark.parametrize(("n_cases", "has_interval"), [(19, False), (20, True)])
+def test_with_too_few_patients_with_cancer_there_is_no_interval(
+    build: BuildCohort, n_cases: int, *, has_interval: bool
+) -> None:
+    rows = [{"cancer": number < n_cases, "machine": "ab"[number < n_cases - 2]} for number in range(100)]
+    found = run(build(*rows))["machine"]
+    assert found.is_above_chance
+    assert (found.auc.low is not None) is has_interval
+
+
+def test_a_cohort_whose_columns_are_the_same_everywhere_has_none(build: BuildCohort) -> None:
+    audit = audit_shortcuts(build(*({"cancer": number < 3} for number in range(9))), None, rng=np.random.default_rng(0))
+    assert (audit.shortcuts, audit.reason, audit.n_case_patients) == ((), None, 3)
 
 
 def test_what_is_missing_is_a_column_of_its_own(planted: pl.DataFrame) -> None:
