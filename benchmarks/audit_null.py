@@ -7,9 +7,9 @@ interval lies above 0.5, which is not corrected for chance or the number of colu
 Coverage: one column of 2 or 6 values that tells of cancer, in 1,000 patients; the share of the intervals given that
 hold the AUC which the scores of the folds would have in very many patients.
 
-Usage: python benchmarks/audit_null.py [--runs 200] [--out benchmarks/results/audit_null.json]
+Usage: python benchmarks/audit_null.py [--runs 5] [--out benchmarks/results/audit_null.json]
 
-Runs are cohorts here. Nothing of this is of time, and the same seed gives the same figures.
+A run is of 20 cohorts here. Nothing of this is of time, and the same seed gives the same figures.
 """
 
 import numpy as np
@@ -27,6 +27,7 @@ from mammoscope.cohort.audit.shortcuts import LEAST_CASE_PATIENTS
 from reporting import read_arguments, write_report
 
 N_PATIENTS_OF_NULL, N_PATIENTS_OF_COVERAGE = 300, 1000
+N_COHORTS_OF_RUN = 20
 N_CASES = (3, 6, 10, 20, 30, 100)
 COLUMNS = (2, 2, 2, 3, 3, 4, 5, 6, 8, 10, 10, 10)  # the number of values of each
 PACKAGES = ("numpy",)
@@ -101,7 +102,8 @@ def _auc_of_scores(
 
 def main() -> None:
     """Measure and write."""
-    n_cohorts, out = read_arguments(__doc__, "audit_null")
+    n_runs, out = read_arguments(__doc__, "audit_null")
+    n_cohorts = N_COHORTS_OF_RUN * n_runs
     results: dict[str, object] = {
         "cohorts": n_cohorts,
         "cohorts with a false finding": {str(n_cases): measure_null(n_cases, n_cohorts) for n_cases in N_CASES},

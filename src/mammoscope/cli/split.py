@@ -56,8 +56,8 @@ def split(
         manifest = _import_folds(manifest, table, fold_column or "fold")
     else:
         manifest = _stratify(manifest, n_folds=folds, share=hold_out, seed=seed)
-    path = write_manifest(manifest, cohort)
     facts = _summarise(manifest, leave_one_out)
+    path = write_manifest(manifest, cohort)
     if as_json:
         print_summary("", facts | {"manifest": path, "sha256": manifest_hash(manifest)}, as_json=True)
         return
@@ -77,7 +77,7 @@ def _stratify(manifest: "pl.DataFrame", *, n_folds: int | None, share: float | N
 
 
 def _leave_one_out(manifest: "pl.DataFrame", place: Place) -> "pl.DataFrame":
-    from mammoscope.cohort.splits import count_travellers, leave_one_out
+    from mammoscope.cohort.splits import count_travellers, leave_one_out, list_places
 
     split_manifest = leave_one_out(manifest, place)
     travellers = count_travellers(manifest, place)
@@ -85,6 +85,13 @@ def _leave_one_out(manifest: "pl.DataFrame", place: Place) -> "pl.DataFrame":
         warn(
             f"--leave-one-out {place}: patients with images of more than one {place}: {travellers}; "
             "each stands whole in the fold of most of her images"
+        )
+    held_out = set(split_manifest["fold"])
+    without = [name for fold, name in enumerate(list_places(manifest, place)) if fold not in held_out]
+    if without:
+        warn(
+            f"--leave-one-out {place}: no patient has most of her images of {place} {', '.join(without)}, "
+            "so that it has no fold and is never left out"
         )
     return split_manifest
 
@@ -103,7 +110,8 @@ def _summarise(manifest: "pl.DataFrame", place: Place | None) -> dict[str, Any]:
     folds = summarise_folds(manifest).to_dicts()
     if place is None:
         return {"folds": folds, "largest_imbalance": largest_imbalance(tabulate_folds(manifest))}
-    return {"folds": [{place: name} | row for name, row in zip(list_places(manifest, place), folds, strict=True)]}
+    places = list_places(manifest, place)
+    return {"folds": [{place: places[row["fold"]]} | row for row in folds]}
 
 
 def _describe(folds: list[dict[str, Any]], place: Place | None, largest: dict[str, Any] | None) -> Iterator[str]:

@@ -121,6 +121,18 @@ def test_patients_of_two_machines_are_counted_in_a_warning(run_cli: CliRun, tmp_
     assert err.startswith("warning: --leave-one-out machine: patients with images of more than one machine: 1; each")
 
 
+def test_a_machine_that_no_patient_belongs_to_is_named_in_a_warning(run_cli: CliRun, tmp_cohort: Path) -> None:
+    """Each patient of machine 9 has more images of 8 or 10, so that fold 1 of the three is of nobody."""
+    machine = pl.Series("machine", ["8", "8", "8", "9", "10", "10", "10", "9"] + ["8"] * 4 + ["10"] * 8)
+    write_manifest(read_manifest(tmp_cohort).with_columns(machine), tmp_cohort)
+    code, out, err = run_cli("split", tmp_cohort, "--leave-one-out", "machine")
+    assert code == 0
+    assert "no patient has most of her images of machine 9, so that it has no fold and is never left out" in err
+    assert "  fold 0 (machine 8): 2 patients" in out
+    assert "  fold 2 (machine 10): 3 patients" in out
+    assert sorted(read_manifest(tmp_cohort)["fold"].unique()) == [0, 2]
+
+
 def test_folds_of_a_table_are_taken_over(run_cli: CliRun, tmp_cohort: Path, tmp_path: Path) -> None:
     table = tmp_path / "folds.csv"
     table.write_text("patient_id,part\n" + "".join(f"patient{number},{number % 2}\n" for number in range(5)))
