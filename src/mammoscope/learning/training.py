@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import cast
 
 import lightning.pytorch as lightning
+import numpy as np
 import polars as pl
 import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint, EMAWeightAveraging
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
-from mammoscope.cohort.balance import count_epoch, sample_rows
+from mammoscope.cohort.balance import count_epoch, sample_rows, tabulate_match
 from mammoscope.errors import ConfigError, StoreError, TableError, UndefinedMetricError
 from mammoscope.evaluation.discrimination import auc, average_precision
 from mammoscope.evaluation.scores import list_breasts, read_scores, write_scores
@@ -177,10 +178,19 @@ def train_fold(
         pictures = (batch.pictures for batch in held_out_loader)
         logits = score_batches(network.to(device), pictures, recipe=recipe, device=device)
     scores = tabulate_scores(held_out, logits, recipe.views.combine)
+    if recipe.sampling == "matched":
+        _write_balance(training, recipe, fold=fold, path=run.fold_path(fold) / "balance.csv")
     write_scores(scores, run.fold_path(fold) / "scores.parquet")
     write_weights(network, run.weights_path(fold))
     forget_resume_point(run, fold)
     return scores
+
+
+def _write_balance(training: pl.DataFrame, recipe: Recipe, *, fold: int, path: Path) -> None:
+    """How even the match of the first epoch is, drawn as `EpochSampler` draws it."""
+    table = tabulate_match(training, recipe.balance, rng=np.random.default_rng((recipe.seed, fold, 0)))
+    with replacing(path) as beside:
+        table.write_csv(beside, float_precision=6)
 
 
 def write_weights(network: CancerNetwork, path: Path) -> None:

@@ -24,12 +24,13 @@ from mammoscope.cohort.audit.counts import (
 from mammoscope.cohort.audit.findings import Finding, find
 from mammoscope.cohort.audit.folds import FoldAudit, audit_folds
 from mammoscope.cohort.audit.machines import MachineSummary, PictureSource, summarise_machines
-from mammoscope.cohort.audit.matches import MatchAudit, audit_match
+from mammoscope.cohort.audit.matches import MatchAudit, MatchPlan, audit_match
 from mammoscope.cohort.audit.shares import GROUPINGS, GroupTable, add_groups, share_by_group
 from mammoscope.cohort.audit.shortcuts import ShortcutAudit, audit_shortcuts
 
 AUDIT_VERSION = 1
 FINDINGS_COLUMNS = ("code", "severity", "row", "image_id")
+_DEFAULT_PLAN = MatchPlan()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,7 @@ class Audit:
     machines: tuple[MachineSummary, ...]
     folds: FoldAudit | None
     match: MatchAudit | None
+    match_plan: MatchPlan
     has_store: bool
 
     @property
@@ -81,13 +83,20 @@ class Audit:
         }
 
 
-def audit_cohort(manifest: pl.DataFrame, *, rng: np.random.Generator, store: PictureSource | None = None) -> Audit:
+def audit_cohort(
+    manifest: pl.DataFrame,
+    *,
+    rng: np.random.Generator,
+    store: PictureSource | None = None,
+    plan: MatchPlan = _DEFAULT_PLAN,
+) -> Audit:
     """The audit of a checked manifest.
 
     Args:
         manifest: of the cohort.
-        rng: deals the patients into folds for the shortcut audit, then matches controls.
+        rng: deals patients into folds and outcomes to patients for the shortcut audit, then matches controls.
         store: the prepared pictures; without it sizes, duplicates and grey values are not looked at.
+        plan: which controls a case is given.
     """
     prepared = None if store is None else store.prepared
     grouped = add_groups(manifest)
@@ -103,7 +112,8 @@ def audit_cohort(manifest: pl.DataFrame, *, rng: np.random.Generator, store: Pic
         shortcuts=audit_shortcuts(manifest, prepared, rng=rng),
         machines=() if store is None else summarise_machines(manifest, store),
         folds=audit_folds(manifest),
-        match=audit_match(manifest, rng=rng),
+        match=audit_match(manifest, plan, rng=rng),
+        match_plan=plan,
         has_store=store is not None,
     )
 

@@ -41,6 +41,7 @@ def render(audit: Audit, *, facts: Sequence[Fact] = (), is_synthetic: bool = Fal
         groups=[_group_table(table, audit) for table in audit.shares if len(table.groups) > 1],
         shortcuts=_shortcut_rows(audit),
         chance=_place(0.5, _AUC_RANGE),
+        match_columns=", ".join(name_column(column) for column in audit.match_plan.columns),
         least_case_patients=LEAST_CASE_PATIENTS,
         machines=[_machine_cell(machine, number) for number, machine in enumerate(audit.machines)],
         facts=facts,
