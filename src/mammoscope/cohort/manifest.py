@@ -133,20 +133,26 @@ def check_no_leakage(manifest: pl.DataFrame, *, where: str) -> None:
     """Refuse a split in which a patient stands in two folds.
 
     Raises:
-        LeakageError: with the number of such patients and the rows of the first.
+        LeakageError: with the ids of all such patients, which its sentence does not say: there stand the folds and rows
+            of the first eight.
     """
-    folds = manifest.group_by("patient_id", maintain_order=True).agg(pl.col("fold").unique().sort())
-    split_patients = folds.filter(pl.col("fold").list.len() > 1)
-    if split_patients.is_empty():
+    rows = manifest.with_row_index("row", offset=1)
+    patients = rows.group_by("patient_id", maintain_order=True).agg(pl.col("fold").unique().sort(), "row")
+    torn = patients.filter(pl.col("fold").list.len() > 1)
+    if torn.is_empty():
         return
-    first = split_patients.row(0, named=True)
-    is_first = pl.col("patient_id") == first["patient_id"]
-    rows = manifest.with_row_index("row", offset=1).filter(is_first)["row"].to_list()
-    folds_of_first = ", ".join("none" if fold is None else str(fold) for fold in first["fold"])
+    named = [_name_torn(folds, found) for folds, found in torn.select("fold", "row").head(_ROWS_SHOWN).iter_rows()]
+    if torn.height > len(named):
+        named.append(f"and {torn.height - len(named)} patients more")
     raise LeakageError(
-        f"{where}: patients in more than one fold: {split_patients.height}; the first stands in folds "
-        f"{folds_of_first} ({name_rows(rows)}); expected each patient in one; split again with `mammoscope split`"
+        f"{where}: patients in more than one fold: {torn.height}, with {'; '.join(named)}; "
+        "expected each patient in one; split again with `mammoscope split`",
+        tuple(torn["patient_id"]),
     )
+
+
+def _name_torn(folds: list[int | None], rows: list[int]) -> str:
+    return f"{name_rows(rows)} in folds {', '.join('none' if fold is None else str(fold) for fold in folds)}"
 
 
 def raise_problems(problems: list[str], *, where: str) -> None:

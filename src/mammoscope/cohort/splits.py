@@ -220,7 +220,8 @@ def _check_imported(patients: pl.DataFrame, *, where: str) -> None:
         more = f" and {len(torn) - _NAMED_AT_MOST} more" if len(torn) > _NAMED_AT_MOST else ""
         raise LeakageError(
             f"{where}: patients in more than one fold: {', '.join(torn[:_NAMED_AT_MOST])}{more}; expected each in one; "
-            "mend the table, or split with --folds"
+            "mend the table, or split with --folds",
+            tuple(torn),
         )
     if patients["fold"].n_unique() < MIN_FOLDS:
         raise TableError(

@@ -266,8 +266,9 @@ def test_a_patient_in_two_folds_is_named(manifest: pl.DataFrame) -> None:
     folds[5] = folds[19] = 1  # an image of patient1 and of patient4
     with pytest.raises(
         LeakageError, match=r"^folds\.csv: patients in more than one fold: patient1, patient4; expected"
-    ):
+    ) as leakage:
         _import(manifest, {"image_id": manifest["image_id"].to_list(), "fold": folds})
+    assert leakage.value.patient_ids == ("patient1", "patient4")
     ids: list[object] = ["patient0", *[f"patient{number}" for number in range(5)]]
     with pytest.raises(LeakageError, match="in more than one fold: patient0; expected each in one; mend the table"):
         _import(manifest, {"patient_id": ids, "fold": [None, 0, 0, 1, 1, 1]})
