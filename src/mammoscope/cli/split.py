@@ -44,11 +44,7 @@ def split(
     from mammoscope.cohort.manifest import manifest_hash, read_manifest, write_manifest
 
     ways = {"--folds": folds, "--hold-out": hold_out, "--leave-one-out": leave_one_out, "--from": table}
-    given = [name for name, value in ways.items() if value is not None]
-    if len(given) > 1:
-        raise UserInputError(f"{' and '.join(given)}: each says how to split, expected one of them")
-    if fold_column is not None and table is None:
-        raise UserInputError(f"--fold-column: found {fold_column!r} without a table; give the table with --from")
+    _check_ways([name for name, value in ways.items() if value is not None], fold_column)
     manifest = read_manifest(cohort)
     if leave_one_out is not None:
         manifest = _leave_one_out(manifest, leave_one_out)
@@ -57,12 +53,47 @@ def split(
     else:
         manifest = _stratify(manifest, n_folds=folds, share=hold_out, seed=seed)
     facts = _summarise(manifest, leave_one_out)
+    _warn_of_folds(manifest, is_meant=leave_one_out is not None)
     path = write_manifest(manifest, cohort)
     if as_json:
         print_summary("", facts | {"manifest": path, "sha256": manifest_hash(manifest)}, as_json=True)
         return
     lines = _describe(facts["folds"], leave_one_out, facts.get("largest_imbalance"))
     sys.stdout.write("\n".join([*lines, f"  manifest: {path}"]) + "\n")
+
+
+def _check_ways(given: list[str], fold_column: str | None) -> None:
+    """Refuse two ways to split at once.
+
+    Raises:
+        UserInputError: two ways are given, or a column of a table without one.
+    """
+    if len(given) > 1:
+        raise UserInputError(f"{' and '.join(given)}: each says how to split, expected one of them")
+    if fold_column is not None and "--from" not in given:
+        raise UserInputError(f"--fold-column: found {fold_column!r} without a table; give the table with --from")
+
+
+def _warn_of_folds(manifest: "pl.DataFrame", *, is_meant: bool) -> None:
+    """Say which folds measure nothing, and, unless other shares of cancer are meant, how far they are off."""
+    from mammoscope.cohort.fold_balance import (
+        LARGEST_IMBALANCE,
+        largest_of_prevalence,
+        list_empty_folds,
+        tabulate_folds,
+    )
+
+    empty = list_empty_folds(manifest)
+    if empty:
+        warn(
+            f"folds without a breast with cancer: {', '.join(map(str, empty))}; a fold without a case measures nothing"
+        )
+    largest = largest_of_prevalence(tabulate_folds(manifest))
+    if not is_meant and largest is not None and largest > LARGEST_IMBALANCE:
+        warn(
+            f"the share of breasts with cancer of a fold is {largest:.0%} off that of all, "
+            f"more than {LARGEST_IMBALANCE:.0%}; split into fewer folds, or compare figures of folds with care"
+        )
 
 
 def _stratify(manifest: "pl.DataFrame", *, n_folds: int | None, share: float | None, seed: int) -> "pl.DataFrame":

@@ -9,6 +9,7 @@ from mammoscope.cohort.audit.folds import FoldAudit
 from mammoscope.cohort.audit.rules import Severity
 from mammoscope.cohort.audit.shares import GroupTable
 from mammoscope.cohort.audit.shortcuts import ColumnKind, Shortcut, ShortcutAudit
+from mammoscope.cohort.fold_balance import LARGEST_IMBALANCE
 from mammoscope.pages.page import capitalise
 
 # a detector with the AUC of a shortcut would pass for a useful one at 0.7; at 0.6 it would be believed to have learned
@@ -16,7 +17,6 @@ DANGEROUS_AUC, NOTABLE_AUC = 0.7, 0.6
 WEAK_AUC = 0.51  # what is below it is chance to two digits
 # below this the interval of an AUC is wider than 0.1 either way (Hanley & McNeil 1982: 0.06 for 30 cases at 0.75)
 _FEW_CASES = 30
-_LARGEST_IMBALANCE = 0.05  # of the share of cases of a fold, relative to the whole
 _ORDER = list(Severity)
 _PLACES = ("site", "machine", "source")
 _NOT_OF_THE_BREAST = (ColumnKind.ACQUISITION, ColumnKind.MISSING)
@@ -153,7 +153,7 @@ def _about_folds(audit: FoldAudit | None) -> Iterator[Finding]:
     if audit is None:
         return
     largest = audit.largest_of_prevalence
-    if largest is not None and largest > _LARGEST_IMBALANCE:
+    if largest is not None and largest > LARGEST_IMBALANCE:
         yield Finding(
             code="uneven_folds",
             severity=Severity.WARNING,
