@@ -45,7 +45,7 @@ def audit(
     from mammoscope.imaging.store import open_store
 
     plan = MatchPlan(columns=parse_match(match), controls_per_case=controls_per_case, age_within_years=age_within_years)
-    manifest = read_manifest(cohort)
+    manifest = read_manifest(cohort, may_conflict=True)
     prepared = None if store is None else open_store(store)
     content = audit_cohort(manifest, rng=np.random.default_rng(seed), store=prepared, plan=plan)
     paths = _write(content, manifest, output, facts=_facts(manifest, prepared, seed))

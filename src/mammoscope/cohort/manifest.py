@@ -45,6 +45,7 @@ _OLDEST_YEARS = 130
 _HIGHEST_BIRADS = 6  # ACR BI-RADS assessment categories are 0 to 6
 _PROBLEMS_SHOWN = 50
 _ROWS_SHOWN = 8
+_OUTCOME_CONFLICT = "outcome_conflict"
 
 
 class Problem(NamedTuple):
@@ -60,8 +61,10 @@ def manifest_path(cohort: Path) -> Path:
     return cohort if cohort.suffix == ".parquet" and not cohort.is_dir() else cohort / FILE_NAME
 
 
-def read_manifest(cohort: Path) -> pl.DataFrame:
+def read_manifest(cohort: Path, *, may_conflict: bool = False) -> pl.DataFrame:
     """The manifest of a cohort folder (or of the Parquet file itself), checked, columns in the order of the schema.
+
+    With `may_conflict` the images of a breast may differ in `cancer`: for the audit, which shows them.
 
     Raises:
         TableError: no manifest there, one of another version, one that breaks the schema (every problem with its row),
@@ -76,7 +79,10 @@ def read_manifest(cohort: Path) -> pl.DataFrame:
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise TableError(f"{path}: not a Parquet file that can be read ({error}); index the cohort again") from error
     _check_version(metadata, where=str(path))
-    check_manifest(manifest, where=str(path))
+    problems = locate_problems(manifest)
+    allowed = {_OUTCOME_CONFLICT} if may_conflict else set()
+    raise_problems([each.sentence for each in problems if each.code not in allowed], where=str(path))
+    check_no_leakage(manifest, where=str(path))
     manifest = manifest.select(list(SCHEMA))
     if metadata.get(_HASH_KEY, manifest_hash(manifest)) != manifest_hash(manifest):
         raise TableError(f"{path}: its rows are not those that were written (SHA-256 differs); index the cohort again")
@@ -236,7 +242,7 @@ def _identity_problems(rows: pl.DataFrame) -> Iterator[Problem]:
         yield Problem(sentence, tuple(found), "mixed_patients")
     for found in _repeated(rows, ["exam_id", "laterality"], pl.col("cancer").n_unique()):
         sentence = f"cancer: one breast with different outcomes in {name_rows(found)}, expected one outcome"
-        yield Problem(sentence, tuple(found), "outcome_conflict")
+        yield Problem(sentence, tuple(found), _OUTCOME_CONFLICT)
 
 
 def _repeated(rows: pl.DataFrame, identity: list[str], count: pl.Expr) -> list[list[int]]:

@@ -54,6 +54,28 @@ def test_rows_that_were_found_are_listed_by_image(run_cli: CliRun, tmp_cohort: P
     assert rows == [{"code": "implausible_age", "severity": "warning", "row": "3", "image_id": "0RCC"}]
 
 
+def test_a_breast_of_two_outcomes_is_shown_and_not_refused(run_cli: CliRun, tmp_cohort: Path, tmp_path: Path) -> None:
+    """Such a manifest comes from another program: ours refuse to write it, and every other command to read it."""
+    cancer = pl.when(pl.int_range(pl.len()) == 0).then(~pl.col("cancer")).otherwise("cancer")
+    read_manifest(tmp_cohort).with_columns(cancer=cancer).write_parquet(tmp_cohort / "manifest.parquet")
+    code, _, err = run_cli("audit", tmp_cohort, "-o", tmp_path / "audit")
+    assert (code, err) == (0, "")
+    with (tmp_path / "audit" / "audit_findings.csv").open() as file:
+        rows = [(row["code"], row["severity"], row["row"]) for row in csv.DictReader(file)]
+    assert rows[:2] == [("conflicting_cancer", "danger", "1"), ("conflicting_cancer", "danger", "2")]
+    assert "Images of one breast that differ in cancer: 1 breast." in (tmp_path / "audit" / "audit.html").read_text()
+    assert run_cli("split", tmp_cohort, "--folds", 2)[0] == 2
+
+
+def test_a_manifest_that_is_broken_otherwise_is_refused(run_cli: CliRun, tmp_cohort: Path, tmp_path: Path) -> None:
+    broken = read_manifest(tmp_cohort).with_columns(cancer=pl.int_range(pl.len()) == 0, exam_id=pl.lit("one"))
+    broken.write_parquet(tmp_cohort / "manifest.parquet")
+    code, _, err = run_cli("audit", tmp_cohort, "-o", tmp_path / "audit")
+    assert code == 2
+    assert "exam_id: one exam of several patients" in err
+    assert "different outcomes" not in err
+
+
 def test_the_match_is_that_which_is_asked_for(run_cli: CliRun, tmp_cohort: Path, tmp_path: Path) -> None:
     how = ("--match", "view, density", "--controls-per-case", 2)
     assert run_cli("audit", tmp_cohort, "-o", tmp_path, *how)[0] == 0

@@ -7,6 +7,7 @@ import polars as pl
 
 from mammoscope.cohort.audit.checks import Check, check_cohort
 from mammoscope.cohort.audit.counts import (
+    BREAST,
     FLAG_TABLES,
     VALUE_COLUMNS,
     Ages,
@@ -92,30 +93,41 @@ def audit_cohort(
 ) -> Audit:
     """The audit of a checked manifest.
 
+    A breast whose images differ in cancer is found by the checks, and undetermined in every figure that asks for its
+    outcome; where only some of its images have one, that is the outcome of the breast.
+
     Args:
-        manifest: of the cohort.
+        manifest: of the cohort; the images of a breast may differ in cancer.
         rng: deals patients into folds and outcomes to patients for the shortcut audit, then matches controls.
         store: the prepared pictures; without it sizes, duplicates and grey values are not looked at.
         plan: which controls a case is given.
     """
     prepared = None if store is None else store.prepared
-    grouped = add_groups(manifest)
+    settled = _settle_outcomes(manifest)
+    grouped = add_groups(settled)
     return Audit(
-        size=measure_size(manifest),
+        size=measure_size(settled),
         gaps=count_gaps(manifest),
         images_per_patient=count_images_per_patient(manifest),
         values=tuple(count_values(manifest, column) for column in VALUE_COLUMNS),
         flags=tuple(cross_with_flag(manifest, column, flag) for column, flag in FLAG_TABLES),
-        ages=summarise_ages(manifest),
+        ages=summarise_ages(settled),
         shares=tuple(share_by_group(grouped, column) for column in GROUPINGS),
         checks=check_cohort(manifest, prepared),
-        shortcuts=audit_shortcuts(manifest, prepared, rng=rng),
+        shortcuts=audit_shortcuts(settled, prepared, rng=rng),
         machines=() if store is None else summarise_machines(manifest, store),
-        folds=audit_folds(manifest),
-        match=audit_match(manifest, plan, rng=rng),
+        folds=audit_folds(settled),
+        match=audit_match(settled, plan, rng=rng),
         match_plan=plan,
         has_store=store is not None,
     )
+
+
+def _settle_outcomes(manifest: pl.DataFrame) -> pl.DataFrame:
+    """The manifest with one outcome for each breast: the only one that its images know, else none."""
+    known = pl.col("cancer").drop_nulls()
+    is_settled = known.n_unique().over(BREAST) == 1
+    return manifest.with_columns(pl.when(is_settled).then(known.first().over(BREAST)).alias("cancer"))
 
 
 def list_rows(audit: Audit, manifest: pl.DataFrame) -> pl.DataFrame:

@@ -266,6 +266,19 @@ def test_where_there_is_no_interval_the_table_says_why(audit: Audit) -> None:
     assert '<td class="interval">not known</td>' in render(replace(audit, shortcuts=perfect))
 
 
+def test_a_breast_of_two_outcomes_is_found_and_undetermined_and_a_half_known_one_is_known(build: BuildCohort) -> None:
+    manifest = build(
+        *({"patient_id": "torn", "cancer": cancer} for cancer in (True, False)),
+        *({"patient_id": "half", "cancer": cancer} for cancer in (None, True)),
+        *({"patient_id": f"control {number}"} for number in range(3)),
+    )
+    for rows in (manifest, manifest.reverse()):
+        audit = audit_of(rows)
+        assert {check.rule.code: check.n_found for check in audit.checks}["conflicting_cancer"] == 1
+        assert (audit.size.n_cases, audit.size.n_undetermined, audit.size.n_case_patients) == (1, 1, 1)
+        assert sum(group.n_breasts for group in audit.shares[0].groups) == 4
+
+
 def test_whiskers_are_drawn_to_the_scale_of_the_larger_groups() -> None:
     small, large = (
         GroupShare(group=str(n), n_patients=n, n_breasts=n, n_cases=n, share=0.1, low=0.0, high=high)
