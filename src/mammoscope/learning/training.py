@@ -32,6 +32,7 @@ from mammoscope.learning.settings import Recipe
 from mammoscope.learning.task import TrainingTask
 
 _HELD_OUT_BATCH = 32
+_LEAST_SCORED = 0.9  # of the controls: `predict` and interrupted runs leave some out, another cohort nearly all
 _HISTORY_SCHEMA = {
     "epoch": pl.Int64,
     "train_loss": pl.Float64,
@@ -92,16 +93,25 @@ def add_scores(training: pl.DataFrame, path: Path) -> pl.DataFrame:
     """The rows with the column `score` of an earlier run's scores of images; null where it has none.
 
     Raises:
-        TableError: the scores cannot be read, or are of no control that is trained on.
+        TableError: the scores cannot be read, lack more than a tenth of the controls that are trained on, or are of a
+            run on other folds: one that may have trained on whoever is held out for good here.
     """
-    scores = read_scores(path).filter(pl.col("level") == "image").select("image_id", "score")
+    scores = read_scores(path).filter(pl.col("level") == "image").select("image_id", "score", score_fold="fold")
     scored = training.join(scores, on="image_id", how="left", maintain_order="left")
-    if scored.filter(~pl.col("cancer"))["score"].count() == 0:
+    controls = scored.filter(~pl.col("cancer"))
+    n_scored = controls["score"].count()
+    if n_scored < _LEAST_SCORED * controls.height:
         raise TableError(
-            f"balance.scores: {path} has no score of any control that is trained on; "
-            "expected scores.parquet of a run on the same cohort"
+            f"balance.scores: {path} has a score of {n_scored} of {controls.height} controls that are trained on, "
+            f"expected {_LEAST_SCORED:.0%} or more; give scores.parquet of a run on the same cohort, with all its folds"
         )
-    return scored
+    n_moved = scored.filter(pl.col("score_fold").is_not_null(), pl.col("score_fold").ne_missing(pl.col("fold"))).height
+    if n_moved:
+        raise TableError(
+            f"balance.scores: {path} has {n_moved} of {scored.height} images in another fold than the manifest; "
+            "give scores.parquet of a run on the same folds, or split as for that run"
+        )
+    return scored.drop("score_fold")
 
 
 def list_folds(manifest: pl.DataFrame) -> list[int]:
