@@ -130,3 +130,10 @@ def test_advice_and_titles_are_sentences_without_ids() -> None:
     for rule in RULE_BY_CODE.values():
         assert rule.advice.endswith(".")
         assert not rule.title.endswith(".")
+
+
+def test_the_same_picture_in_two_exams_of_a_woman_is_not_across_patients(build: BuildCohort) -> None:
+    found = pictures(build(*({"patient_id": "p", "exam_id": exam} for exam in ("first", "second"))), "aa", "vv")
+    for what in ("pixels", "file"):
+        assert found[f"same_{what}_across_patients"].n_found == 0
+        assert found[f"same_{what}_in_a_patient"].rows == (1, 2)

@@ -164,3 +164,38 @@ def test_a_breast_has_its_pictures_where_each_image_has_one(miniature: pl.DataFr
     breasts = describe_breasts(miniature, prepared)
     assert breasts["prepared_picture"].to_list() == [None, "yes", None, None]
     assert breasts["image_size"].to_list() == ["9 x 7", "9 x 7", None, None]
+
+
+def both_breasts(build: BuildCohort, *, are_of_one_patient: bool) -> pl.DataFrame:
+    """Two breasts of the same machine and outcome, 200 times; the machine tells of cancer in part."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(200):
+        machine = "ab"[int(rng.random() < (0.7 if number % 4 == 0 else 0.3))]
+        for side in "LR":
+            patient = f"p{number}" if are_of_one_patient else f"p{number}{side}"
+            rows.append({"patient_id": patient, "laterality": side, "machine": machine, "cancer": number % 4 == 0})
+    return build(*rows)
+
+
+def test_two_breasts_of_a_patient_are_worth_less_than_those_of_two(build: BuildCohort) -> None:
+    """Alike in all, they are worth one: the interval is wider by the root of two."""
+    widths = []
+    for are_of_one_patient in (True, False):
+        auc = run(both_breasts(build, are_of_one_patient=are_of_one_patient))["machine"].auc
+        assert auc.low is not None
+        assert auc.high is not None
+        widths.append(auc.high - auc.low)
+    assert widths[0] / widths[1] == pytest.approx(np.sqrt(2), rel=0.1)
+
+
+def test_no_breast_is_scored_by_the_other_one_of_its_patient(build: BuildCohort) -> None:
+    """Each woman with cancer, in both breasts, has a machine of her own, which tells nothing of the others."""
+    rows = [
+        {"patient_id": f"p{number}", "laterality": side, "machine": f"m{number}", "cancer": number % 2 == 0}
+        for number in range(60)
+        for side in "LR"
+    ]
+    machine = run(build(*rows))["machine"]
+    assert machine.auc.value == 0.5
+    assert not machine.is_above_chance
