@@ -124,10 +124,14 @@ def _about_shortcuts(audit: ShortcutAudit) -> Iterator[Finding]:
 
 def _about_groups(shares: Sequence[GroupTable], size: Size) -> Iterator[Finding]:
     """Places whose share of cases is not that of all."""
-    overall = size.share_of_cases
+    n_known = size.n_breasts - size.n_undetermined
     for table in shares:
-        if table.column in _PLACES and overall is not None:
-            apart = [each.group or "not recorded" for each in table.groups if not each.low <= overall <= each.high]
+        if table.column in _PLACES:
+            apart = [
+                each.group or "not recorded"
+                for each in table.groups
+                if not each.low * n_known <= size.n_cases <= each.high * n_known
+            ]
             if apart:
                 yield Finding(
                     code=f"uneven_{table.column}",

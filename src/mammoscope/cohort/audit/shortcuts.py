@@ -186,8 +186,8 @@ def _add_store_columns(manifest: pl.DataFrame, prepared: pl.DataFrame | None) ->
 
 
 def _one_text(name: str) -> pl.Expr:
-    first, last = pl.col(name).min(), pl.col(name).max()
-    return pl.when(first == last).then(first).otherwise(pl.concat_str(first, pl.lit(" + "), last)).alias(name)
+    known = pl.col(name).drop_nulls()
+    return pl.when(known.len() > 0).then(known.unique().sort().str.join(" + ")).alias(name)
 
 
 def _all_or_none(name: str) -> pl.Expr:

@@ -139,6 +139,12 @@ def test_a_breast_has_one_value_of_each_column(miniature: pl.DataFrame) -> None:
     assert (left["images_of_breast"], left["images_of_patient"]) == (2, 4)
 
 
+def test_all_texts_of_a_breast_are_joined(build: BuildCohort) -> None:
+    """Of three machines none is left out, or a breast of A, B and C would pass for one of A and C."""
+    rows = [{"patient_id": "p", "machine": machine} for machine in ("C", "A", None, "B", "A")]
+    assert describe_breasts(build(*rows), None)["machine"].to_list() == ["A + B + C"]
+
+
 def test_the_type_of_the_file_is_read_from_its_name(miniature: pl.DataFrame) -> None:
     names = ["/a/1.dcm", "/a/2.DCM", "/a/3.png", "/a.b/4", None, None, "/a/7.PNG"]
     breasts = describe_breasts(miniature.with_columns(pl.Series("path", names)), None)
