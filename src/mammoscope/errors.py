@@ -35,7 +35,16 @@ class TableError(UserInputError):
 
 
 class LeakageError(UserInputError):
-    """A patient stands on both sides of a split, so that every figure would be too good."""
+    """A patient stands on both sides of a split, so that every figure would be too good; with the ids of all such."""
+
+    def __init__(self, sentence: str, patient_ids: tuple[str, ...]) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.patient_ids = patient_ids
+
+    def __reduce__(self) -> tuple[type["LeakageError"], tuple[str, tuple[str, ...]]]:
+        """Two arguments, not one: so that the error survives the way back from a worker process."""
+        return type(self), (self.sentence, self.patient_ids)
 
 
 class StoreError(UserInputError):

@@ -26,7 +26,7 @@ BALANCE = st.builds(
     balance=BALANCE,
     seed=st.integers(0, 2**32),
 )
-def test_no_strategy_lets_a_held_out_patient_in(
+def test_a_strategy_draws_rows_of_those_it_is_given_only(
     manifest_of: Callable[..., pl.DataFrame],
     outcomes: list[bool | None],
     strategy: SamplingStrategy,

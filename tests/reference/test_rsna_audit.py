@@ -97,6 +97,9 @@ def test_age_is_the_known_shortcut(audit: Audit) -> None:
     aucs = {each.column: each.auc.value for each in audit.shortcuts.shortcuts}
     assert aucs["age_years"] == pytest.approx(0.63, abs=0.02)
     assert 0.5 < aucs["machine"] < 0.6
+    above_chance = {each.column for each in audit.shortcuts.shortcuts if each.is_above_chance}
+    assert {"age_years", "machine", "biopsy"} <= above_chance
+    assert not {"laterality", "site", "implant"} & above_chance
 
 
 def test_the_auc_of_a_column_of_two_values_is_its_balanced_accuracy(audit: Audit, manifest: pl.DataFrame) -> None:

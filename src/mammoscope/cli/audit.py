@@ -10,6 +10,7 @@ from mammoscope.cli.console import JsonOption, print_summary
 if TYPE_CHECKING:
     import polars as pl
 
+    from mammoscope.cohort.audit.audit import Audit
     from mammoscope.imaging.store import PreparedStore
     from mammoscope.pages.page import Fact
 
@@ -20,7 +21,14 @@ def audit(
     store: Annotated[
         Path | None, typer.Option("--store", help="The prepared store, for pictures, sizes and duplicates.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the folds of the shortcut audit.")] = 0,
+    match: Annotated[
+        str, typer.Option("--match", help="The columns in which a matched control is like its case.")
+    ] = "view,site,machine,age_years",
+    controls_per_case: Annotated[int, typer.Option("--controls-per-case", min=1, help="Matched controls.")] = 1,
+    age_within_years: Annotated[
+        float, typer.Option("--age-within-years", min=0, help="How far apart a case and its control may be.")
+    ] = 5.0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of folds, dealt outcomes and match.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Audit a cohort: counts, gaps, contradictions, duplicates, and columns that predict cancer without a picture.
@@ -31,33 +39,44 @@ def audit(
     """
     import numpy as np
 
-    from mammoscope.cohort.audit.audit import audit_cohort, list_rows
-    from mammoscope.cohort.audit.page import render
+    from mammoscope.cohort.audit.audit import audit_cohort
+    from mammoscope.cohort.audit.matches import MatchPlan, parse_match
     from mammoscope.cohort.manifest import read_manifest
-    from mammoscope.files import write_json, write_text
     from mammoscope.imaging.store import open_store
 
-    manifest = read_manifest(cohort)
+    plan = MatchPlan(columns=parse_match(match), controls_per_case=controls_per_case, age_within_years=age_within_years)
+    manifest = read_manifest(cohort, may_conflict=True)
     prepared = None if store is None else open_store(store)
-    content = audit_cohort(manifest, rng=np.random.default_rng(seed), store=prepared)
-    is_synthetic = "phantom" in manifest["source"]
-    page = render(content, facts=_facts(manifest, prepared, seed), is_synthetic=is_synthetic)
+    content = audit_cohort(manifest, rng=np.random.default_rng(seed), store=prepared, plan=plan)
+    paths = _write(content, manifest, output, facts=_facts(manifest, prepared, seed))
+    print_summary("audited", _summarise(content) | paths, as_json=as_json)
+
+
+def _write(content: "Audit", manifest: "pl.DataFrame", output: Path, *, facts: "list[Fact]") -> dict[str, object]:
+    """Write the three files; their paths."""
+    from mammoscope.cohort.audit.audit import list_rows
+    from mammoscope.cohort.audit.page import render
+    from mammoscope.files import write_json, write_text
+
+    page = render(content, facts=facts, is_synthetic="phantom" in manifest["source"])
     names = {"page": "audit.html", "figures": "audit.json", "rows": "audit_findings.csv"}
     paths = {what: output / name for what, name in names.items()}
     write_json(paths["figures"], content.to_json())
     write_text(paths["rows"], list_rows(content, manifest).write_csv())
     write_text(paths["page"], page)
+    return dict(paths)
+
+
+def _summarise(content: "Audit") -> dict[str, object]:
     severities = [finding.severity.value for finding in content.findings]
-    facts: dict[str, object] = {
+    return {
         "images": content.size.n_images,
         "patients": content.size.n_patients,
         "breasts_with_cancer": content.size.n_cases,
         "dangers": severities.count("danger"),
         "warnings": severities.count("warning"),
         "notes": severities.count("note"),
-        **paths,
     }
-    print_summary("audited", facts, as_json=as_json)
 
 
 def _facts(manifest: "pl.DataFrame", store: "PreparedStore | None", seed: int) -> "list[Fact]":

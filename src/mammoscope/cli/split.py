@@ -44,11 +44,7 @@ def split(
     from mammoscope.cohort.manifest import manifest_hash, read_manifest, write_manifest
 
     ways = {"--folds": folds, "--hold-out": hold_out, "--leave-one-out": leave_one_out, "--from": table}
-    given = [name for name, value in ways.items() if value is not None]
-    if len(given) > 1:
-        raise UserInputError(f"{' and '.join(given)}: each says how to split, expected one of them")
-    if fold_column is not None and table is None:
-        raise UserInputError(f"--fold-column: found {fold_column!r} without a table; give the table with --from")
+    _check_ways([name for name, value in ways.items() if value is not None], fold_column)
     manifest = read_manifest(cohort)
     if leave_one_out is not None:
         manifest = _leave_one_out(manifest, leave_one_out)
@@ -56,13 +52,48 @@ def split(
         manifest = _import_folds(manifest, table, fold_column or "fold")
     else:
         manifest = _stratify(manifest, n_folds=folds, share=hold_out, seed=seed)
-    path = write_manifest(manifest, cohort)
     facts = _summarise(manifest, leave_one_out)
+    _warn_of_folds(manifest, is_meant=leave_one_out is not None)
+    path = write_manifest(manifest, cohort)
     if as_json:
         print_summary("", facts | {"manifest": path, "sha256": manifest_hash(manifest)}, as_json=True)
         return
     lines = _describe(facts["folds"], leave_one_out, facts.get("largest_imbalance"))
     sys.stdout.write("\n".join([*lines, f"  manifest: {path}"]) + "\n")
+
+
+def _check_ways(given: list[str], fold_column: str | None) -> None:
+    """Refuse two ways to split at once.
+
+    Raises:
+        UserInputError: two ways are given, or a column of a table without one.
+    """
+    if len(given) > 1:
+        raise UserInputError(f"{' and '.join(given)}: each says how to split, expected one of them")
+    if fold_column is not None and "--from" not in given:
+        raise UserInputError(f"--fold-column: found {fold_column!r} without a table; give the table with --from")
+
+
+def _warn_of_folds(manifest: "pl.DataFrame", *, is_meant: bool) -> None:
+    """Say which folds measure nothing, and, unless other shares of cancer are meant, how far they are off."""
+    from mammoscope.cohort.fold_balance import (
+        LARGEST_IMBALANCE,
+        largest_of_prevalence,
+        list_empty_folds,
+        tabulate_folds,
+    )
+
+    empty = list_empty_folds(manifest)
+    if empty:
+        warn(
+            f"folds without a breast with cancer: {', '.join(map(str, empty))}; a fold without a case measures nothing"
+        )
+    largest = largest_of_prevalence(tabulate_folds(manifest))
+    if not is_meant and largest is not None and largest > LARGEST_IMBALANCE:
+        warn(
+            f"the share of breasts with cancer of a fold is {largest:.0%} off that of all, "
+            f"more than {LARGEST_IMBALANCE:.0%}; split into fewer folds, or compare figures of folds with care"
+        )
 
 
 def _stratify(manifest: "pl.DataFrame", *, n_folds: int | None, share: float | None, seed: int) -> "pl.DataFrame":
@@ -77,7 +108,7 @@ def _stratify(manifest: "pl.DataFrame", *, n_folds: int | None, share: float | N
 
 
 def _leave_one_out(manifest: "pl.DataFrame", place: Place) -> "pl.DataFrame":
-    from mammoscope.cohort.splits import count_travellers, leave_one_out
+    from mammoscope.cohort.splits import count_travellers, leave_one_out, list_places
 
     split_manifest = leave_one_out(manifest, place)
     travellers = count_travellers(manifest, place)
@@ -85,6 +116,13 @@ def _leave_one_out(manifest: "pl.DataFrame", place: Place) -> "pl.DataFrame":
         warn(
             f"--leave-one-out {place}: patients with images of more than one {place}: {travellers}; "
             "each stands whole in the fold of most of her images"
+        )
+    held_out = set(split_manifest["fold"])
+    without = [name for fold, name in enumerate(list_places(manifest, place)) if fold not in held_out]
+    if without:
+        warn(
+            f"--leave-one-out {place}: no patient has most of her images of {place} {', '.join(without)}, "
+            "so that it has no fold and is never left out"
         )
     return split_manifest
 
@@ -103,7 +141,8 @@ def _summarise(manifest: "pl.DataFrame", place: Place | None) -> dict[str, Any]:
     folds = summarise_folds(manifest).to_dicts()
     if place is None:
         return {"folds": folds, "largest_imbalance": largest_imbalance(tabulate_folds(manifest))}
-    return {"folds": [{place: name} | row for name, row in zip(list_places(manifest, place), folds, strict=True)]}
+    places = list_places(manifest, place)
+    return {"folds": [{place: places[row["fold"]]} | row for row in folds]}
 
 
 def _describe(folds: list[dict[str, Any]], place: Place | None, largest: dict[str, Any] | None) -> Iterator[str]:

@@ -13,7 +13,14 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from mammoscope.cohort.matching import DEFAULT_AGE_WITHIN_YEARS, DEFAULT_MATCH, MatchColumn, match_controls
+from mammoscope.cohort.matching import (
+    DEFAULT_AGE_WITHIN_YEARS,
+    DEFAULT_MATCH,
+    MATCH_COLUMNS,
+    MatchColumn,
+    match_controls,
+    tabulate_balance,
+)
 from mammoscope.config import Settings
 
 SamplingStrategy = Literal[
@@ -134,6 +141,17 @@ def draw_epoch(
     return eligible[draw.places].with_columns(strength)
 
 
+def tabulate_match(rows: pl.DataFrame, settings: BalanceSettings, *, rng: np.random.Generator) -> pl.DataFrame:
+    """How even `matched` makes the cases and controls of the epoch that `draw_epoch` draws by the same chance.
+
+    A row for each column that can be matched by: `column`, `is_matched`, and `before` and `after` of
+    `tabulate_balance`.
+    """
+    eligible = sample_rows(rows, "matched")
+    table = tabulate_balance(eligible, _match_rows(eligible, settings, rng), columns=MATCH_COLUMNS)
+    return table.select("column", pl.col("column").is_in(settings.match).alias("is_matched"), "before", "after")
+
+
 def count_epoch(rows: pl.DataFrame) -> EpochCounts:
     """How many images of cases and controls, patients and machines the rows of an epoch have."""
     n_cases = int(rows["cancer"].sum())
@@ -157,15 +175,19 @@ def _each_once(rows: _Rows, _: BalanceSettings, __: int, rng: np.random.Generato
 
 
 def _match(rows: _Rows, settings: BalanceSettings, _: int, rng: np.random.Generator) -> _Draw:
-    match = match_controls(
-        rows.table,
+    match = _match_rows(rows.table, settings, rng)
+    places = rng.permutation(np.flatnonzero(match.is_not_null()))
+    return _Draw(places, np.zeros(len(places), dtype=np.bool_))
+
+
+def _match_rows(rows: pl.DataFrame, settings: BalanceSettings, rng: np.random.Generator) -> pl.Series:
+    return match_controls(
+        rows,
         columns=settings.match,
         age_within_years=settings.age_within_years,
         controls_per_case=_round(settings.controls_per_case),
         rng=rng,
     )
-    places = rng.permutation(np.flatnonzero(match.is_not_null()))
-    return _Draw(places, np.zeros(len(places), dtype=np.bool_))
 
 
 def _undersample(rows: _Rows, settings: BalanceSettings, _: int, rng: np.random.Generator) -> _Draw:

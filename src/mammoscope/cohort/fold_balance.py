@@ -8,6 +8,7 @@ from mammoscope.cohort.stratify import STRATA, describe_strata
 from mammoscope.exam import BREAST
 
 LEAST_EXPECTED = 20  # below this, one more or one less is over 5 %, which no dealing of whole patients can mend
+LARGEST_IMBALANCE = 0.05  # of the share of cases of a fold, relative to the whole: figures of folds compare up to it
 _JOINED = tuple((("outcome", name)) for name in STRATA if name not in {"outcome", "cancer_images"})
 _COLUMNS = ("stratum", "value", "unit", "fold", "n", "n_expected", "imbalance")
 
@@ -36,6 +37,22 @@ def largest_imbalance(table: pl.DataFrame) -> dict[str, object] | None:
     if rows.is_empty():
         return None
     return rows.sort(pl.col("imbalance").abs(), descending=True, maintain_order=True).row(0, named=True)
+
+
+def largest_of_prevalence(table: pl.DataFrame) -> float | None:
+    """How far the share of breasts with cancer of a fold is from the whole, at most, up or down; None without one.
+
+    Those who are never held out are passed over.
+    """
+    rows = table.filter(pl.col("stratum") == "cancer", pl.col("unit") == "breasts", pl.col("fold").is_not_null())
+    largest = rows["imbalance"].abs().max()
+    return float(largest) if isinstance(largest, float) else None
+
+
+def list_empty_folds(manifest: pl.DataFrame) -> list[int]:
+    """The folds without a breast with cancer, in order: they measure nothing."""
+    folds = manifest.drop_nulls("fold").group_by("fold").agg(pl.col("cancer").any().alias("has_case"))
+    return sorted(folds.filter(~pl.col("has_case"))["fold"].to_list())
 
 
 def _prevalences(manifest: pl.DataFrame) -> Iterator[pl.DataFrame]:

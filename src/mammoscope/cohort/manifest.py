@@ -46,6 +46,7 @@ OLDEST_YEARS = 130
 HIGHEST_BIRADS = 6  # ACR BI-RADS assessment categories are 0 to 6
 _PROBLEMS_SHOWN = 50
 _ROWS_SHOWN = 8
+_OUTCOME_CONFLICT = "outcome_conflict"
 
 
 class Problem(NamedTuple):
@@ -65,8 +66,10 @@ def manifest_path(cohort: Path) -> Path:
     return cohort if cohort.suffix == ".parquet" and not cohort.is_dir() else cohort / FILE_NAME
 
 
-def read_manifest(cohort: Path) -> pl.DataFrame:
+def read_manifest(cohort: Path, *, may_conflict: bool = False) -> pl.DataFrame:
     """The manifest of a cohort folder (or of the Parquet file itself), checked, columns in the order of the schema.
+
+    With `may_conflict` the images of a breast may differ in `cancer`: for the audit, which shows them.
 
     Raises:
         TableError: no manifest there, one of another version, one that breaks the schema (every problem with its row),
@@ -81,7 +84,10 @@ def read_manifest(cohort: Path) -> pl.DataFrame:
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise TableError(f"{path}: not a Parquet file that can be read ({error}); index the cohort again") from error
     _check_version(metadata, where=str(path))
-    check_manifest(manifest, where=str(path))
+    problems = locate_problems(manifest)
+    allowed = {_OUTCOME_CONFLICT} if may_conflict else set()
+    raise_problems([each.sentence for each in problems if each.code not in allowed], where=str(path))
+    check_no_leakage(manifest, where=str(path))
     manifest = manifest.select(list(SCHEMA))
     if metadata.get(_HASH_KEY, manifest_hash(manifest)) != manifest_hash(manifest):
         raise TableError(f"{path}: its rows are not those that were written (SHA-256 differs); index the cohort again")
@@ -138,25 +144,31 @@ def check_no_leakage(manifest: pl.DataFrame, *, where: str) -> None:
     """Refuse a split in which a patient stands in two folds.
 
     Raises:
-        LeakageError: with the number of such patients and the rows of the first.
+        LeakageError: with the ids of all such patients, which its sentence does not say: there stand the folds and rows
+            of the first eight.
     """
-    folds = manifest.group_by("patient_id", maintain_order=True).agg(pl.col("fold").unique().sort())
-    split_patients = folds.filter(pl.col("fold").list.len() > 1)
-    if split_patients.is_empty():
+    rows = manifest.with_row_index("row", offset=1)
+    patients = rows.group_by("patient_id", maintain_order=True).agg(pl.col("fold").unique().sort(), "row")
+    torn = patients.filter(pl.col("fold").list.len() > 1)
+    if torn.is_empty():
         return
-    first = split_patients.row(0, named=True)
-    is_first = pl.col("patient_id") == first["patient_id"]
-    rows = manifest.with_row_index("row", offset=1).filter(is_first)["row"].to_list()
-    folds_of_first = ", ".join("none" if fold is None else str(fold) for fold in first["fold"])
+    named = [_name_torn(folds, found) for folds, found in torn.select("fold", "row").head(_ROWS_SHOWN).iter_rows()]
+    if torn.height > len(named):
+        named.append(f"and {torn.height - len(named)} patients more")
     raise LeakageError(
-        f"{where}: patients in more than one fold: {split_patients.height}; the first stands in folds "
-        f"{folds_of_first} ({name_rows(rows)}); expected each patient in one; split again with `mammoscope split`"
+        f"{where}: patients in more than one fold: {torn.height}, with {'; '.join(named)}; "
+        "expected each patient in one; split again with `mammoscope split`",
+        tuple(torn["patient_id"]),
     )
 
 
 def sort_by_row(problems: Iterable[Problem]) -> list[Problem]:
     """The problems in the order of the first row that each is about, those of the whole table before."""
     return sorted(problems, key=lambda problem: problem.rows[:1])
+
+
+def _name_torn(folds: list[int | None], rows: list[int]) -> str:
+    return f"{name_rows(rows)} in folds {', '.join('none' if fold is None else str(fold) for fold in folds)}"
 
 
 def raise_problems(problems: list[str], *, where: str) -> None:
@@ -239,7 +251,7 @@ def _identity_problems(rows: pl.DataFrame) -> Iterator[Problem]:
         yield Problem(sentence, tuple(found), "mixed_patients", "exam_id")
     for found in _repeated(rows, BREAST, pl.col("cancer").n_unique()):
         sentence = f"cancer: one breast with different outcomes in {name_rows(found)}, expected one outcome"
-        yield Problem(sentence, tuple(found), "outcome_conflict", "cancer")
+        yield Problem(sentence, tuple(found), _OUTCOME_CONFLICT, "cancer")
 
 
 def _repeated(rows: pl.DataFrame, identity: Sequence[str], count: pl.Expr) -> list[list[int]]:

@@ -5,7 +5,7 @@ Pure functions of the rows of a cohort. The unit is the breast; all of its image
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import polars as pl
@@ -18,13 +18,17 @@ from mammoscope.exam import BREAST
 MatchColumn = Literal[
     "age_years", "density", "implant", "laterality", "machine", "manufacturer", "site", "source", "view"
 ]
+MATCH_COLUMNS: tuple[MatchColumn, ...] = get_args(MatchColumn)
 DEFAULT_MATCH: tuple[MatchColumn, ...] = ("view", "site", "machine", "age_years")
 DEFAULT_AGE_WITHIN_YEARS = 5.0  # half of the ten-year age bands that folds are stratified by
 
 _BETWEEN = "\x1f"  # the control character "unit separator", which stands in no value
 _BALANCE_SCHEMA = {"column": pl.String(), "before": pl.Float64(), "after": pl.Float64()}
 
+_ROUNDING = 1e-12
+
 Indices = NDArray[np.int64]
+Weights = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,21 +85,23 @@ def tabulate_balance(
 ) -> pl.DataFrame:
     """How far cases are from controls in each `column`, `before` and `after` the match, as standardised differences.
 
-    Before: from all breasts that may be controls; after: from the matched ones. Each breast counts once, and cases
-    without a control count too, because they are trained on. Sizes without a sign; 0 is alike, above 0.1 is commonly
-    taken for uneven. For ages that of the means of the known ones; for others the largest of the values, a missing one
-    among them. Null where a side has no breast, or where there is no spread to measure by and the sides differ.
+    Before: from all breasts that may be controls, each counting once; after: from the matched ones, those of a case
+    counting for one together. Cases without a control count too, because they are trained on. Sizes without a sign; 0
+    is alike, above 0.1 is commonly taken for uneven. For ages that of the means of the known ones; for others the
+    largest of the values, a missing one among them. Both are measured in the standard deviation before the match, so
+    that a spread that the match made smaller does not pass for a difference. Null where a side has no breast (or one
+    known age, before), or where there is no spread to measure by and the sides differ.
 
-    Source: Austin 2009, doi:10.1002/sim.3697, section 3.1.
+    Sources: Austin 2009, doi:10.1002/sim.3697, section 3.1; the weights: Austin 2008, doi:10.1002/pds.1674; the spread
+    before: Stuart 2010, doi:10.1214/09-STS313.
     """
     breasts = _describe_breasts(rows.with_columns(match.alias("match")), columns)
     cases, controls = breasts.filter("is_case"), breasts.filter("is_control")
-    matched = controls.filter(pl.col("match").is_not_null())
-    table = [
-        (column, *(_measure_difference(cases[column], side[column]) for side in (controls, matched)))
-        for column in columns
-    ]
-    return pl.DataFrame(table, schema=_BALANCE_SCHEMA, orient="row")
+    is_matched = pl.col("match").is_not_null()
+    weight = pl.when(is_matched).then(1 / pl.len().over("match")).otherwise(0.0)
+    weights = controls.select(weight).to_series().to_numpy()
+    measured = [(column, *_measure_differences(cases[column], controls[column], weights=weights)) for column in columns]
+    return pl.DataFrame(measured, schema=_BALANCE_SCHEMA, orient="row")
 
 
 def _describe_breasts(rows: pl.DataFrame, columns: Sequence[MatchColumn]) -> pl.DataFrame:
@@ -248,23 +254,54 @@ def _follow(onwards: list[int], place: int) -> int:
     return place
 
 
-def _measure_difference(cases: pl.Series, controls: pl.Series) -> float | None:
-    """The standardised difference of numbers, or the largest of those of the values of a category."""
+def _measure_differences(
+    cases: pl.Series, controls: pl.Series, *, weights: Weights
+) -> tuple[float | None, float | None]:
+    """The standardised differences from all controls, and from the matched ones, which have a weight."""
     if cases.dtype == pl.Float64:
-        known = [side.drop_nulls().to_numpy() for side in (cases, controls)]
-        if min(map(len, known)) < 2:  # noqa: PLR2004  # one has no variance
-            return None
-        return _standardise(known[0].mean() - known[1].mean(), (known[0].var(ddof=1) + known[1].var(ddof=1)) / 2)
+        known = controls.is_not_null().to_numpy()
+        return _compare_numbers(cases.drop_nulls().to_numpy(), controls.drop_nulls().to_numpy(), weights=weights[known])
     if cases.is_empty() or controls.is_empty():
-        return None
-    differences = []
-    for level in pl.concat([cases, controls]).unique(maintain_order=True):
-        share, other = (float(side.eq_missing(level).to_numpy().mean()) for side in (cases, controls))
-        differences.append(_standardise(share - other, (share * (1 - share) + other * (1 - other)) / 2))
-    return None if None in differences else max(each for each in differences if each is not None)
+        return None, None
+    levels = pl.concat([cases, controls]).unique(maintain_order=True)
+    of_levels = [
+        _compare_shares(*(side.eq_missing(level).to_numpy() for side in (cases, controls)), weights=weights)
+        for level in levels
+    ]
+    before, after = zip(*of_levels, strict=True)
+    return _largest(before), _largest(after)
+
+
+def _compare_numbers(
+    cases: NDArray[np.float64], controls: NDArray[np.float64], *, weights: Weights
+) -> tuple[float | None, float | None]:
+    if min(len(cases), len(controls)) < 2:  # noqa: PLR2004  # one has no variance
+        return None, None
+    variance = (cases.var(ddof=1) + controls.var(ddof=1)) / 2
+    before = _standardise(cases.mean() - controls.mean(), variance)
+    if not weights.any():
+        return before, None
+    return before, _standardise(cases.mean() - np.average(controls, weights=weights), variance)
+
+
+def _compare_shares(
+    cases: NDArray[np.bool_], controls: NDArray[np.bool_], *, weights: Weights
+) -> tuple[float | None, float | None]:
+    share, other = float(cases.mean()), float(controls.mean())
+    variance = (share * (1 - share) + other * (1 - other)) / 2
+    before = _standardise(share - other, variance)
+    if not weights.any():
+        return before, None
+    return before, _standardise(share - float(np.average(controls, weights=weights)), variance)
+
+
+def _largest(differences: Sequence[float | None]) -> float | None:
+    """The largest difference of the values of a category, where all are defined."""
+    defined = [each for each in differences if each is not None]
+    return max(defined) if len(defined) == len(differences) else None
 
 
 def _standardise(difference: float, variance: float) -> float | None:
-    if variance == 0:
-        return 0.0 if difference == 0 else None
-    return float(abs(difference) / np.sqrt(variance))
+    if abs(difference) < _ROUNDING:  # of weights that are not whole
+        return 0.0
+    return float(abs(difference) / np.sqrt(variance)) if variance > 0 else None

@@ -64,7 +64,8 @@ def hold_out(manifest: pl.DataFrame, *, share: float, rng: np.random.Generator) 
 def leave_one_out(manifest: pl.DataFrame, place: Place) -> pl.DataFrame:
     """The manifest with a fold for each site (or machine), numbered in the order of `list_places`.
 
-    A patient of several places stands in the fold of the most of her images, of the first where they are as many.
+    A patient of several places stands in the fold of the most of her images, of the first where they are as many. So a
+    place may be left without a patient: then no row has its fold.
 
     Raises:
         TableError: the place of an image is not known, or there are fewer than two.
@@ -221,7 +222,8 @@ def _check_imported(patients: pl.DataFrame, *, where: str) -> None:
         more = f" and {len(torn) - _NAMED_AT_MOST} more" if len(torn) > _NAMED_AT_MOST else ""
         raise LeakageError(
             f"{where}: patients in more than one fold: {', '.join(torn[:_NAMED_AT_MOST])}{more}; expected each in one; "
-            "mend the table, or split with --folds"
+            "mend the table, or split with --folds",
+            tuple(torn),
         )
     if patients["fold"].n_unique() < MIN_FOLDS:
         raise TableError(

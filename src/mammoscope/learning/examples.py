@@ -6,9 +6,8 @@ import numpy as np
 import polars as pl
 
 from mammoscope.cohort.balance import draw_epoch
+from mammoscope.exam import BREAST
 from mammoscope.learning.settings import Level, Recipe
-
-_BREAST = ("exam_id", "laterality")
 
 
 def list_examples(rows: pl.DataFrame, level: Level) -> pl.DataFrame:
@@ -21,8 +20,8 @@ def list_examples(rows: pl.DataFrame, level: Level) -> pl.DataFrame:
     if level == "image":
         return numbered.with_columns(pl.concat_list("positions"))
     measured = [pl.col("score").mean()] if "score" in rows.columns else []
-    others = [column for column in rows.columns if column not in {*_BREAST, "difficult_negative", "score"}]
-    return numbered.group_by(*_BREAST, maintain_order=True).agg(
+    others = [column for column in rows.columns if column not in {*BREAST, "difficult_negative", "score"}]
+    return numbered.group_by(*BREAST, maintain_order=True).agg(
         "positions", pl.col("difficult_negative").any(ignore_nulls=False), *measured, pl.col(others).first()
     )
 
@@ -32,6 +31,6 @@ def draw_examples(rows: pl.DataFrame, recipe: Recipe, *, rng: np.random.Generato
     draw = partial(draw_epoch, strategy=recipe.sampling, settings=recipe.balance, batch_size=recipe.batch.size, rng=rng)
     examples = list_examples(rows, recipe.level)
     if recipe.level == "breast" and recipe.sampling == "matched":  # the one way that looks at the images of a breast
-        images = draw(rows).select(*_BREAST, "strength").unique(_BREAST, keep="first", maintain_order=True)
-        return images.join(examples, on=_BREAST, how="left", maintain_order="left")
+        images = draw(rows).select(*BREAST, "strength").unique(BREAST, keep="first", maintain_order=True)
+        return images.join(examples, on=BREAST, how="left", maintain_order="left")
     return draw(examples)

@@ -3,7 +3,7 @@
 recipe.toml          the resolved recipe
 prepare.toml         how the pictures were prepared
 environment.json     versions, commit, seed, hashes of manifest and store; carries the schema version
-folds/<k>/           weights.safetensors, history.csv, scores.parquet of the held-out fold
+folds/<k>/           weights.safetensors, history.csv, scores.parquet of the held-out fold; balance.csv of a match
 scores.parquet       the out-of-fold scores of all folds that are done
 """
 

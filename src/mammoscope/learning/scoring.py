@@ -7,6 +7,7 @@ import polars as pl
 import torch
 
 from mammoscope.evaluation.scores import SCORES_VERSION, aggregate_to_breasts
+from mammoscope.exam import BREAST
 from mammoscope.learning.batches import to_network_input
 from mammoscope.learning.network import CancerNetwork, NetworkOutput
 from mammoscope.learning.settings import Recipe
@@ -81,9 +82,8 @@ def combine_to_breasts(
         TableError: as `aggregate_to_breasts`.
     """
     breasts = aggregate_to_breasts(images)
-    key = ["exam_id", "laterality"]
-    numbered = breasts.select(*key).with_row_index("breast")
-    numbers = images.select(*key).join(numbered, on=key, how="left", maintain_order="left")["breast"]
+    numbered = breasts.select(BREAST).with_row_index("breast")
+    numbers = images.select(BREAST).join(numbered, on=BREAST, how="left", maintain_order="left")["breast"]
     scores = [
         combine_to_probabilities(
             logits, numbers.cast(pl.Int64).to_numpy(), n_breasts=breasts.height, combination=combination

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import cast
 
 import lightning.pytorch as lightning
+import numpy as np
 import polars as pl
 import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint, EMAWeightAveraging
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
-from mammoscope.cohort.balance import count_epoch, sample_rows
+from mammoscope.cohort.balance import count_epoch, sample_rows, tabulate_match
 from mammoscope.errors import ConfigError, StoreError, TableError, UndefinedMetricError
 from mammoscope.evaluation.discrimination import auc, average_precision
 from mammoscope.evaluation.scores import list_breasts, read_scores, write_scores
@@ -32,6 +33,7 @@ from mammoscope.learning.settings import Recipe
 from mammoscope.learning.task import TrainingTask
 
 _HELD_OUT_BATCH = 32
+_LEAST_SCORED = 0.9  # of the controls: `predict` and interrupted runs leave some out, another cohort nearly all
 _HISTORY_SCHEMA = {
     "epoch": pl.Int64,
     "train_loss": pl.Float64,
@@ -108,16 +110,25 @@ def add_scores(training: pl.DataFrame, path: Path) -> pl.DataFrame:
     """The rows with the column `score` of an earlier run's scores of images; null where it has none.
 
     Raises:
-        TableError: the scores cannot be read, or are of no control that is trained on.
+        TableError: the scores cannot be read, lack more than a tenth of the controls that are trained on, or are of a
+            run on other folds: one that may have trained on whoever is held out for good here.
     """
-    scores = read_scores(path).filter(pl.col("level") == "image").select("image_id", "score")
+    scores = read_scores(path).filter(pl.col("level") == "image").select("image_id", "score", score_fold="fold")
     scored = training.join(scores, on="image_id", how="left", maintain_order="left")
-    if scored.filter(~pl.col("cancer"))["score"].count() == 0:
+    controls = scored.filter(~pl.col("cancer"))
+    n_scored = controls["score"].count()
+    if n_scored < _LEAST_SCORED * controls.height:
         raise TableError(
-            f"balance.scores: {path} has no score of any control that is trained on; "
-            "expected scores.parquet of a run on the same cohort"
+            f"balance.scores: {path} has a score of {n_scored} of {controls.height} controls that are trained on, "
+            f"expected {_LEAST_SCORED:.0%} or more; give scores.parquet of a run on the same cohort, with all its folds"
         )
-    return scored
+    n_moved = scored.filter(pl.col("score_fold").is_not_null(), pl.col("score_fold").ne_missing(pl.col("fold"))).height
+    if n_moved:
+        raise TableError(
+            f"balance.scores: {path} has {n_moved} of {scored.height} images in another fold than the manifest; "
+            "give scores.parquet of a run on the same folds, or split as for that run"
+        )
+    return scored.drop("score_fold")
 
 
 def list_folds(manifest: pl.DataFrame) -> list[int]:
@@ -194,10 +205,19 @@ def train_fold(
         pictures = (batch.pictures for batch in held_out_loader)
         logits = score_batches(network.to(device), pictures, recipe=recipe, device=device)
     scores = tabulate_scores(held_out, logits, recipe.views.combine)
+    if recipe.sampling == "matched":
+        _write_balance(training, recipe, fold=fold, path=run.fold_path(fold) / "balance.csv")
     write_scores(scores, run.fold_path(fold) / "scores.parquet")
     write_weights(network, run.weights_path(fold))
     forget_resume_point(run, fold)
     return scores
+
+
+def _write_balance(training: pl.DataFrame, recipe: Recipe, *, fold: int, path: Path) -> None:
+    """How even the match of the first epoch is, drawn as `EpochSampler` draws it."""
+    table = tabulate_match(training, recipe.balance, rng=np.random.default_rng((recipe.seed, fold, 0)))
+    with replacing(path) as beside:
+        table.write_csv(beside, float_precision=6)
 
 
 def write_weights(network: CancerNetwork, path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from mammoscope.cohort.balance import BalanceSettings
 from mammoscope.cohort.manifest import read_manifest, write_manifest
 
 CliRun = Callable[..., tuple[int, str, str]]
@@ -53,6 +54,44 @@ def test_rows_that_were_found_are_listed_by_image(run_cli: CliRun, tmp_cohort: P
     assert rows == [{"code": "implausible_age", "severity": "warning", "row": "3", "image_id": "0RCC"}]
 
 
+def test_a_breast_of_two_outcomes_is_shown_and_not_refused(run_cli: CliRun, tmp_cohort: Path, tmp_path: Path) -> None:
+    """Such a manifest comes from another program: ours refuse to write it, and every other command to read it."""
+    cancer = pl.when(pl.int_range(pl.len()) == 0).then(~pl.col("cancer")).otherwise("cancer")
+    read_manifest(tmp_cohort).with_columns(cancer=cancer).write_parquet(tmp_cohort / "manifest.parquet")
+    code, _, err = run_cli("audit", tmp_cohort, "-o", tmp_path / "audit")
+    assert (code, err) == (0, "")
+    with (tmp_path / "audit" / "audit_findings.csv").open() as file:
+        rows = [(row["code"], row["severity"], row["row"]) for row in csv.DictReader(file)]
+    assert rows[:2] == [("conflicting_cancer", "danger", "1"), ("conflicting_cancer", "danger", "2")]
+    assert "Images of one breast that differ in cancer: 1 breast." in (tmp_path / "audit" / "audit.html").read_text()
+    assert run_cli("split", tmp_cohort, "--folds", 2)[0] == 2
+
+
+def test_a_manifest_that_is_broken_otherwise_is_refused(run_cli: CliRun, tmp_cohort: Path, tmp_path: Path) -> None:
+    broken = read_manifest(tmp_cohort).with_columns(cancer=pl.int_range(pl.len()) == 0, exam_id=pl.lit("one"))
+    broken.write_parquet(tmp_cohort / "manifest.parquet")
+    code, _, err = run_cli("audit", tmp_cohort, "-o", tmp_path / "audit")
+    assert code == 2
+    assert "exam_id: one exam of several patients" in err
+    assert "different outcomes" not in err
+
+
+def test_the_match_is_that_which_is_asked_for(run_cli: CliRun, tmp_cohort: Path, tmp_path: Path) -> None:
+    how = ("--match", "view, density", "--controls-per-case", 2)
+    assert run_cli("audit", tmp_cohort, "-o", tmp_path, *how)[0] == 0
+    match = json.loads((tmp_path / "audit.json").read_text())["matched_controls"]
+    assert (match["controls_per_case"], match["age_within_years"]) == (2, None)
+    assert [each["column"] for each in match["columns"] if each["is_matched"]] == ["density", "view"]
+
+
+def test_without_options_the_match_is_that_of_a_recipe(run_cli: CliRun, tmp_cohort: Path, tmp_path: Path) -> None:
+    run_cli("audit", tmp_cohort, "-o", tmp_path)
+    match = json.loads((tmp_path / "audit.json").read_text())["matched_controls"]
+    plan = BalanceSettings()
+    assert [each["column"] for each in match["columns"] if each["is_matched"]] == sorted(plan.match)
+    assert (match["controls_per_case"], match["age_within_years"]) == (plan.controls_per_case, plan.age_within_years)
+
+
 def test_a_store_adds_pictures(run_cli: CliRun, tiny_cohort: Path, tiny_store_path: Path, tmp_path: Path) -> None:
     code, _, err = run_cli("audit", tiny_cohort, "--store", tiny_store_path, "-o", tmp_path)
     assert (code, err) == (0, "")
@@ -89,6 +128,9 @@ def test_nothing_that_is_printed_or_shown_names_a_patient(run_cli: CliRun, tmp_c
     ("arguments", "sentence"),
     [
         (["nowhere"], "manifest.parquet: not found, expected the manifest of a cohort; make one with"),
+        (["cohort", "--match", "view,colour"], "--match: found 'view,colour', expected some of age_years, density, "),
+        (["cohort", "--match", "view, view"], "--match: found 'view, view', expected some of age_years, density, "),
+        (["cohort", "--match", ""], "--match: found '', expected some of age_years, density, "),
         (["cohort", "--store", "nowhere"], "nowhere: found no prepare.toml, expected a prepared store"),
     ],
 )

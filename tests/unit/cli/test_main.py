@@ -32,7 +32,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
     ("error", "code", "sentence"),
     [
         (UserInputError("here: found this, expected that"), 2, "error: here: found this, expected that\n"),
-        (LeakageError("split again"), 2, "error: split again\n"),
+        (LeakageError("split again", ("a",)), 2, "error: split again\n"),
         (MammoscopeError("we failed"), 1, "error: we failed\n"),
         (
             OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/a.parquet"),

@@ -121,6 +121,18 @@ def test_patients_of_two_machines_are_counted_in_a_warning(run_cli: CliRun, tmp_
     assert err.startswith("warning: --leave-one-out machine: patients with images of more than one machine: 1; each")
 
 
+def test_a_machine_that_no_patient_belongs_to_is_named_in_a_warning(run_cli: CliRun, tmp_cohort: Path) -> None:
+    """Each patient of machine 9 has more images of 8 or 10, so that fold 1 of the three is of nobody."""
+    machine = pl.Series("machine", ["8", "8", "8", "9", "10", "10", "10", "9"] + ["8"] * 4 + ["10"] * 8)
+    write_manifest(read_manifest(tmp_cohort).with_columns(machine), tmp_cohort)
+    code, out, err = run_cli("split", tmp_cohort, "--leave-one-out", "machine")
+    assert code == 0
+    assert "no patient has most of her images of machine 9, so that it has no fold and is never left out" in err
+    assert "  fold 0 (machine 8): 2 patients" in out
+    assert "  fold 2 (machine 10): 3 patients" in out
+    assert sorted(read_manifest(tmp_cohort)["fold"].unique()) == [0, 2]
+
+
 def test_folds_of_a_table_are_taken_over(run_cli: CliRun, tmp_cohort: Path, tmp_path: Path) -> None:
     table = tmp_path / "folds.csv"
     table.write_text("patient_id,part\n" + "".join(f"patient{number},{number % 2}\n" for number in range(5)))
@@ -130,6 +142,42 @@ def test_folds_of_a_table_are_taken_over(run_cli: CliRun, tmp_cohort: Path, tmp_
     code, _, err = run_cli("split", tmp_cohort, "--from", table)
     assert (code, err.splitlines()[0].startswith(f"error: {table}: columns missing: fold;")) == (2, True)
     assert (tmp_cohort / "manifest.parquet").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("last", "warning"), [("1,0\n", ""), ("0,1\n", "warning: folds without a breast with cancer: 1; ")]
+)
+def test_a_fold_without_a_case_is_warned_of(
+    run_cli: CliRun, tmp_cohort: Path, tmp_path: Path, last: str, warning: str
+) -> None:
+    """The patients with cancer are 0 and 3."""
+    table = tmp_path / "folds.csv"
+    of_three, of_four = last.strip().split(",")
+    table.write_text(f"patient_id,fold\npatient0,0\npatient1,1\npatient2,0\npatient3,{of_three}\npatient4,{of_four}\n")
+    code, _, err = run_cli("split", tmp_cohort, "--from", table)
+    assert code == 0
+    assert (warning in err) is True
+    assert ("without a breast" in err) is bool(warning)
+
+
+def test_a_machine_without_a_case_is_warned_of_and_its_share_is_not(run_cli: CliRun, wide_cohort: Path) -> None:
+    machine = pl.when("cancer").then(pl.lit("a")).otherwise(pl.lit("b")).first().over("patient_id")
+    write_manifest(read_manifest(wide_cohort).with_columns(machine=machine), wide_cohort)
+    _, _, err = run_cli("split", wide_cohort, "--leave-one-out", "machine")
+    assert err == ("warning: folds without a breast with cancer: 1; a fold without a case measures nothing\n")
+
+
+def test_a_share_of_cancer_that_is_off_is_warned_of_as_in_the_audit(
+    run_cli: CliRun, wide_cohort: Path, tmp_path: Path
+) -> None:
+    """Ten of fifty patients have cancer: among three folds one has four or five, where 3.3 would be its share."""
+    _, _, err = run_cli("split", wide_cohort, "--folds", 3)
+    assert err.startswith("warning: the share of breasts with cancer of a fold is ")
+    assert "off that of all, more than 5%; split into fewer folds" in err
+    run_cli("audit", wide_cohort, "-o", tmp_path / "audit")
+    findings = json.loads((tmp_path / "audit" / "audit.json").read_text())["findings"]
+    assert "uneven_folds" in {finding["code"] for finding in findings}
+    assert run_cli("split", wide_cohort, "--folds", 2)[2] == ""
 
 
 def test_two_ways_at_once_are_refused(run_cli: CliRun, tmp_cohort: Path) -> None:

@@ -15,7 +15,9 @@ from mammoscope.cohort.balance import (
     count_epoch,
     draw_epoch,
     sample_rows,
+    tabulate_match,
 )
+from mammoscope.cohort.matching import MATCH_COLUMNS
 
 ManifestOf = Callable[..., pl.DataFrame]
 
@@ -292,3 +294,16 @@ def test_a_key_matters_to_the_strategies_that_are_said_to_use_it_and_to_no_other
     }
     used = {key for key, value in others.items() if not draw(hard, strategy, **{key: value}).equals(plain)}
     assert used == USED_KEYS[strategy] - {"scores"}
+
+
+def test_the_table_of_a_match_is_that_of_the_epoch_drawn_by_the_same_chance(rows: pl.DataFrame) -> None:
+    """Density is A in the controls that are drawn and D in the others, which a table of other draws would mix."""
+    settings = BalanceSettings(match=("view",))
+    drawn = set(draw(rows, "matched", seed=7, match=("view",))["image_id"])
+    is_drawn = pl.col("image_id").is_in(drawn) | (pl.col("patient_id").is_in(["patient0", "patient1", "patient2"]))
+    marked = rows.with_columns(density=pl.when(is_drawn).then(pl.lit("A")).otherwise(pl.lit("D")))
+    table = tabulate_match(marked, settings, rng=np.random.default_rng(7))
+    assert table["column"].to_list() == list(MATCH_COLUMNS)
+    assert table.filter("is_matched")["column"].to_list() == ["view"]
+    density = table.row(by_predicate=pl.col("column") == "density", named=True)
+    assert density["after"] == 0.0 < density["before"]

@@ -1,4 +1,5 @@
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -211,7 +212,7 @@ def test_many_rows_of_one_problem_are_counted(manifest_of: object) -> None:
 @pytest.mark.parametrize(("value", "named"), [(1, "0, 1"), (None, "none, 0")])
 def test_a_patient_is_in_one_fold(manifest: pl.DataFrame, tmp_path: Path, value: int | None, named: str) -> None:
     leaking = with_value(manifest.with_columns(fold=pl.lit(0, pl.Int64)), 7, "fold", value)
-    sentence = f"patients in more than one fold: 1; the first stands in folds {named} \\(rows 5, 6, 7, 8\\); expected"
+    sentence = f"patients in more than one fold: 1, with rows 5, 6, 7, 8 in folds {named}; expected each patient in one"
     leaking.write_parquet(tmp_path / "manifest.parquet")
     with pytest.raises(LeakageError, match=sentence):
         check_no_leakage(leaking, where="m")
@@ -219,6 +220,18 @@ def test_a_patient_is_in_one_fold(manifest: pl.DataFrame, tmp_path: Path, value:
         read_manifest(tmp_path)
     with pytest.raises(LeakageError, match=sentence):
         write_manifest(leaking, tmp_path)
+
+
+def test_of_many_torn_patients_the_rows_of_eight_are_named_and_all_ids_are_carried(
+    manifest_of: Callable[..., pl.DataFrame],
+) -> None:
+    leaking = manifest_of([False] * 10).with_columns(pl.Series("fold", [0, 0, 0, 1] * 10))
+    with pytest.raises(LeakageError) as leakage:
+        check_no_leakage(leaking, where="m")
+    sentence = str(leakage.value)
+    assert sentence.startswith("m: patients in more than one fold: 10, with rows 1, 2, 3, 4 in folds 0, 1; rows 5, 6, ")
+    assert "rows 29, 30, 31, 32 in folds 0, 1; and 2 patients more; expected" in sentence
+    assert leakage.value.patient_ids == tuple(f"patient{number}" for number in range(10))
 
 
 def test_no_sentence_names_a_patient(manifest: pl.DataFrame) -> None:
@@ -229,6 +242,7 @@ def test_no_sentence_names_a_patient(manifest: pl.DataFrame) -> None:
     with pytest.raises(TableError) as table:
         check_manifest(mixed, where="m")
     assert "patient1" not in str(leakage.value)
+    assert leakage.value.patient_ids == ("patient1",)
     assert "patient" not in str(table.value).replace("several patients", "").replace("one patient", "")
     assert "exam0" not in str(table.value)
 

@@ -252,5 +252,28 @@ def test_a_balance_without_measure_is_null() -> None:
     ]
     alone = pl.Series("match", [0, None])
     assert tabulate_balance(rows, alone, columns=("view",)).rows() == [("view", 0.0, None)]
+    two = breasts(*({"cancer": True, "age_years": age} for age in (50.0, 52.0)), *({"age_years": 60.0},) * 2)
+    assert tabulate_balance(two, pl.Series("match", [0, 1, None, None]), columns=AGE)["after"].to_list() == [None]
     empty = tabulate_balance(rows.clear(), alone.clear())
     assert empty.select("before", "after").rows() == [(None, None)] * 4
+
+
+def test_both_differences_are_measured_in_the_spread_before_the_match() -> None:
+    """Stuart 2010: a match that halves the spread would else double what is left of a difference."""
+    rows = of_ages([50.0, 54.0], [40.0, 70.0, 51.0, 55.0])
+    table = tabulate_balance(rows, pl.Series("match", [0, 1, None, None, 0, 1]), columns=AGE)
+    spread = np.sqrt((8 + np.var([40, 70, 51, 55], ddof=1)) / 2)
+    assert table["before"].to_list() == pytest.approx([(54 - 52) / spread])
+    assert table["after"].to_list() == pytest.approx([(53 - 52) / spread])
+
+
+def test_the_controls_of_a_case_count_for_one_together() -> None:
+    """Austin 2008: the case of 50 has three controls, that of 60 has one; both halves of the mean count alike."""
+    rows = of_ages([50.0, 60.0], [50.0, 50.0, 50.0, 60.0])
+    table = tabulate_balance(rows, pl.Series("match", [0, 1, 0, 0, 0, 1]), columns=AGE)
+    assert table["before"].to_list() == pytest.approx([2.5 / np.sqrt((50 + 25) / 2)])
+    assert table["after"].to_list() == [0.0]
+    sites = rows.with_columns(site=pl.Series(["1", "2", "1", "1", "1", "2"]))
+    shares = tabulate_balance(sites, pl.Series("match", [0, 1, 0, 0, 0, 1]), columns=("site",))
+    assert shares["before"].to_list() == pytest.approx([0.25 / np.sqrt((1 / 4 + 3 / 16) / 2)])
+    assert shares["after"].to_list() == [0.0]

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mammoscope.cohort.manifest import manifest_hash, write_manifest
+from mammoscope.cohort.manifest import SCHEMA, manifest_hash, write_manifest
 from mammoscope.cohort.splits import (
     assign_folds,
     count_travellers,
@@ -77,6 +77,22 @@ def test_patients_with_cancer_in_both_breasts_are_spread(manifest_of: ManifestOf
     two_sided = pl.col("patient_id").is_in(["patient0", "patient1", "patient2", "patient3"])
     manifest = manifest_of([True] * 12).with_columns(cancer=pl.col("cancer") | two_sided)
     assert summarise_folds(split(manifest, n_folds=4))["n_cases"].to_list() == [4, 4, 4, 4]
+
+
+@pytest.mark.parametrize(("amounts", "gap"), [([1, 3, 5, 7], 0), ([2, 3, 4, 9, 1, 1], 2)])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_images_of_the_cases_are_as_even_as_exchanges_make_them(amounts: list[int], gap: int, seed: int) -> None:
+    """1 + 7 and 3 + 5 images with cancer; the fold of the 9 has 9 + 1 + 1 of 20 at least. Dealing brings 4 and 6."""
+    rows = [
+        {"patient_id": f"{number}", "image_id": f"{number} {image}", "cancer": amount > 0, "site": str(number % 3)}
+        for number, amount in enumerate([*amounts, *[0] * 6])
+        for image in range(max(1, amount))
+    ]
+    common = {"laterality": "L", "view": "CC", "source": "test"}
+    filled = [dict.fromkeys(SCHEMA) | common | row | {"exam_id": row["patient_id"]} for row in rows]
+    folds = split(pl.DataFrame(filled, schema=SCHEMA), seed=seed)
+    n_images = summarise_folds(folds)["n_cancer_images"].to_list()
+    assert abs(n_images[0] - n_images[1]) == gap
 
 
 def test_undetermined_patients_are_dealt_with_the_controls(manifest_of: ManifestOf) -> None:
@@ -266,8 +282,9 @@ def test_a_patient_in_two_folds_is_named(manifest: pl.DataFrame) -> None:
     folds[5] = folds[19] = 1  # an image of patient1 and of patient4
     with pytest.raises(
         LeakageError, match=r"^folds\.csv: patients in more than one fold: patient1, patient4; expected"
-    ):
+    ) as leakage:
         _import(manifest, {"image_id": manifest["image_id"].to_list(), "fold": folds})
+    assert leakage.value.patient_ids == ("patient1", "patient4")
     ids: list[object] = ["patient0", *[f"patient{number}" for number in range(5)]]
     with pytest.raises(LeakageError, match="in more than one fold: patient0; expected each in one; mend the table"):
         _import(manifest, {"patient_id": ids, "fold": [None, 0, 0, 1, 1, 1]})

@@ -177,7 +177,9 @@ def test_scores_of_an_earlier_run_say_which_controls_are_hard(
 
     write_scores(scored.filter(pl.col("fold") == 0), tmp_path / "held_out.parquet")
     recipe = recipe_of("sampling=hard-negatives", f"balance.scores={tmp_path / 'held_out.parquet'}")
-    with pytest.raises(TableError, match=r"balance\.scores: .*held_out\.parquet has no score of any control that is"):
+    with pytest.raises(
+        TableError, match=r"balance\.scores: .*held_out\.parquet has a score of 0 of 12 controls that are"
+    ):
         select_rows(tiny_manifest, tiny_store, fold=0, recipe=recipe)
     recipe = recipe_of("sampling=hard-negatives", "balance.scores=nowhere.parquet")
     with pytest.raises(TableError, match=r"nowhere\.parquet: no such file"):

@@ -24,12 +24,14 @@ from mammoscope.cohort.audit.counts import (
 from mammoscope.cohort.audit.findings import Finding, find
 from mammoscope.cohort.audit.folds import FoldAudit, audit_folds
 from mammoscope.cohort.audit.machines import MachineSummary, PictureSource, summarise_machines
-from mammoscope.cohort.audit.matches import MatchAudit, audit_match
+from mammoscope.cohort.audit.matches import MatchAudit, MatchPlan, audit_match
 from mammoscope.cohort.audit.shares import GROUPINGS, GroupTable, add_groups, share_by_group
 from mammoscope.cohort.audit.shortcuts import ShortcutAudit, audit_shortcuts
+from mammoscope.exam import BREAST
 
 AUDIT_VERSION = 1
 FINDINGS_COLUMNS = ("code", "severity", "row", "image_id")
+_DEFAULT_PLAN = MatchPlan()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,7 @@ class Audit:
     machines: tuple[MachineSummary, ...]
     folds: FoldAudit | None
     match: MatchAudit | None
+    match_plan: MatchPlan
     has_store: bool
 
     @property
@@ -81,31 +84,50 @@ class Audit:
         }
 
 
-def audit_cohort(manifest: pl.DataFrame, *, rng: np.random.Generator, store: PictureSource | None = None) -> Audit:
+def audit_cohort(
+    manifest: pl.DataFrame,
+    *,
+    rng: np.random.Generator,
+    store: PictureSource | None = None,
+    plan: MatchPlan = _DEFAULT_PLAN,
+) -> Audit:
     """The audit of a checked manifest.
 
+    A breast whose images differ in cancer is found by the checks, and undetermined in every figure that asks for its
+    outcome; where only some of its images have one, that is the outcome of the breast.
+
     Args:
-        manifest: of the cohort.
-        rng: deals the patients into folds for the shortcut audit, then matches controls.
+        manifest: of the cohort; the images of a breast may differ in cancer.
+        rng: deals patients into folds and outcomes to patients for the shortcut audit, then matches controls.
         store: the prepared pictures; without it sizes, duplicates and grey values are not looked at.
+        plan: which controls a case is given.
     """
     prepared = None if store is None else store.prepared
-    grouped = add_groups(manifest)
+    settled = _settle_outcomes(manifest)
+    grouped = add_groups(settled)
     return Audit(
-        size=measure_size(manifest),
+        size=measure_size(settled),
         gaps=count_gaps(manifest),
         images_per_patient=count_images_per_patient(manifest),
         values=tuple(count_values(manifest, column) for column in VALUE_COLUMNS),
         flags=tuple(cross_with_flag(manifest, column, flag) for column, flag in FLAG_TABLES),
-        ages=summarise_ages(manifest),
+        ages=summarise_ages(settled),
         shares=tuple(share_by_group(grouped, column) for column in GROUPINGS),
         checks=check_cohort(manifest, prepared),
-        shortcuts=audit_shortcuts(manifest, prepared, rng=rng),
+        shortcuts=audit_shortcuts(settled, prepared, rng=rng),
         machines=() if store is None else summarise_machines(manifest, store),
-        folds=audit_folds(manifest),
-        match=audit_match(manifest, rng=rng),
+        folds=audit_folds(settled),
+        match=audit_match(settled, plan, rng=rng),
+        match_plan=plan,
         has_store=store is not None,
     )
+
+
+def _settle_outcomes(manifest: pl.DataFrame) -> pl.DataFrame:
+    """The manifest with one outcome for each breast: the only one that its images know, else none."""
+    known = pl.col("cancer").drop_nulls()
+    is_settled = known.n_unique().over(BREAST) == 1
+    return manifest.with_columns(pl.when(is_settled).then(known.first().over(BREAST)).alias("cancer"))
 
 
 def list_rows(audit: Audit, manifest: pl.DataFrame) -> pl.DataFrame:

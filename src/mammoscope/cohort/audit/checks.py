@@ -42,7 +42,7 @@ def _outcome_rules() -> dict[str, pl.Expr]:
     """A breast whose outcome contradicts itself or another column; what is missing contradicts nothing."""
     cancer = pl.col("cancer")
     return {
-        "conflicting_cancer": cancer.n_unique().over(BREAST) > 1,
+        "conflicting_cancer": cancer.drop_nulls().n_unique().over(BREAST) > 1,
         "invasive_without_cancer": pl.col("invasive") & ~cancer,
         "difficult_negative_with_cancer": pl.col("difficult_negative") & cancer,
         "cancer_without_biopsy": cancer & ~pl.col("biopsy"),

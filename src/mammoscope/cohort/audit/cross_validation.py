@@ -59,11 +59,35 @@ def score_out_of_fold(codes: Indices, outcomes: Outcomes, folds: Indices) -> Flo
     cell = np.ravel_multi_index((codes, folds), shape)
     n_breasts = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape)  # (value, fold)
     n_cases = np.bincount(cell[outcomes], minlength=shape[0] * shape[1]).reshape(shape)
-    others = n_breasts.sum(axis=1, keepdims=True) - n_breasts  # (value, fold)
-    cases_of_others = n_cases.sum(axis=1, keepdims=True) - n_cases
-    share = cases_of_others.sum(axis=0) / others.sum(axis=0)  # (fold,)
-    scores: Floats = (cases_of_others + SMOOTHING_BREASTS * share) / (others + SMOOTHING_BREASTS)  # (value, fold)
-    return scores[codes, folds]  # (breast,)
+    return _score_values(n_breasts, n_cases)[codes, folds]  # (breast,)
+
+
+def average_auc(n_breasts: Indices, n_cases: Indices) -> Floats:
+    """The mean AUC of the folds as `auc_over_folds` has it for `score_out_of_fold`, from counts of (…, value, fold)."""
+    scores = _score_values(n_breasts, n_cases)
+    order = np.argsort(scores, axis=-2)
+    scores = np.take_along_axis(scores, order, axis=-2)
+    cases, controls = (np.take_along_axis(each, order, axis=-2) for each in (n_cases, n_breasts - n_cases))
+    is_tied = np.zeros(scores.shape, dtype=np.bool_)
+    is_tied[..., 1:, :] = scores[..., 1:, :] == scores[..., :-1, :]
+    places = np.broadcast_to(np.arange(scores.shape[-2])[:, None], scores.shape)
+    first = np.maximum.accumulate(np.where(is_tied, 0, places), axis=-2)  # the first value of the same score
+    cases_below, controls_below = (
+        np.take_along_axis(each.cumsum(axis=-2) - each, first, axis=-2) for each in (cases, controls)
+    )
+    n_won = (cases * controls_below - controls * cases_below).sum(axis=-2)  # (…, fold), pairs won less pairs lost
+    aucs: Floats = 0.5 + n_won / (2 * cases.sum(axis=-2) * controls.sum(axis=-2))
+    averages: Floats = aucs.mean(axis=-1)
+    return averages
+
+
+def _score_values(n_breasts: Indices, n_cases: Indices) -> Floats:
+    """The smoothed share of cases that each value has in the other folds, from counts of (…, value, fold)."""
+    others = n_breasts.sum(axis=-1, keepdims=True) - n_breasts  # (…, value, fold)
+    cases_of_others = n_cases.sum(axis=-1, keepdims=True) - n_cases
+    share = cases_of_others.sum(axis=-2, keepdims=True) / others.sum(axis=-2, keepdims=True)  # (…, 1, fold)
+    scores: Floats = (cases_of_others + SMOOTHING_BREASTS * share) / (others + SMOOTHING_BREASTS)  # (…, value, fold)
+    return scores
 
 
 def auc_over_folds(scores: Floats, outcomes: Outcomes, *, folds: Indices, patients: Indices) -> Auc:

@@ -9,15 +9,14 @@ from mammoscope.cohort.audit.folds import FoldAudit
 from mammoscope.cohort.audit.rules import Severity
 from mammoscope.cohort.audit.shares import GroupTable
 from mammoscope.cohort.audit.shortcuts import ColumnKind, Shortcut, ShortcutAudit
+from mammoscope.cohort.fold_balance import LARGEST_IMBALANCE
 from mammoscope.pages.page import capitalise
 
 # a detector with the AUC of a shortcut would pass for a useful one at 0.7; at 0.6 it would be believed to have learned
 DANGEROUS_AUC, NOTABLE_AUC = 0.7, 0.6
 WEAK_AUC = 0.51  # what is below it is chance to two digits
-CHANCE = 0.5
 # below this the interval of an AUC is wider than 0.1 either way (Hanley & McNeil 1982: 0.06 for 30 cases at 0.75)
 _FEW_CASES = 30
-_LARGEST_IMBALANCE = 0.05  # of the share of cases of a fold, relative to the whole
 _ORDER = list(Severity)
 _PLACES = ("site", "machine", "source")
 _NOT_OF_THE_BREAST = (ColumnKind.ACQUISITION, ColumnKind.MISSING)
@@ -92,7 +91,7 @@ def _about_checks(checks: Sequence[Check]) -> Iterator[Finding]:
 
 
 def _about_shortcuts(audit: ShortcutAudit) -> Iterator[Finding]:
-    believed = [each for each in audit.shortcuts if each.auc.low is None or each.auc.low > CHANCE]
+    believed = [each for each in audit.shortcuts if each.is_above_chance]
     strong = [each for each in believed if each.auc.value >= NOTABLE_AUC]
     for shortcut in strong:
         if shortcut.kind is not ColumnKind.OUTCOME:
@@ -104,7 +103,7 @@ def _about_shortcuts(audit: ShortcutAudit) -> Iterator[Finding]:
                 sentence=f"{what} predicts cancer on its own: AUC {_estimate(shortcut)}.",
                 advice=_ADVICE_BY_KIND[shortcut.kind],
             )
-    weak = [each for each in believed if WEAK_AUC <= each.auc.value < NOTABLE_AUC and each.auc.low is not None]
+    weak = [each for each in believed if WEAK_AUC <= each.auc.value < NOTABLE_AUC]
     named = [name_column(each.column) for each in weak if each.kind in _NOT_OF_THE_BREAST]
     if named:
         yield Finding(
@@ -125,10 +124,14 @@ def _about_shortcuts(audit: ShortcutAudit) -> Iterator[Finding]:
 
 def _about_groups(shares: Sequence[GroupTable], size: Size) -> Iterator[Finding]:
     """Places whose share of cases is not that of all."""
-    overall = size.share_of_cases
+    n_known = size.n_breasts - size.n_undetermined
     for table in shares:
-        if table.column in _PLACES and overall is not None:
-            apart = [each.group or "not recorded" for each in table.groups if not each.low <= overall <= each.high]
+        if table.column in _PLACES:
+            apart = [
+                each.group or "not recorded"
+                for each in table.groups
+                if not each.low * n_known <= size.n_cases <= each.high * n_known
+            ]
             if apart:
                 yield Finding(
                     code=f"uneven_{table.column}",
@@ -154,7 +157,7 @@ def _about_folds(audit: FoldAudit | None) -> Iterator[Finding]:
     if audit is None:
         return
     largest = audit.largest_of_prevalence
-    if largest is not None and largest > _LARGEST_IMBALANCE:
+    if largest is not None and largest > LARGEST_IMBALANCE:
         yield Finding(
             code="uneven_folds",
             severity=Severity.WARNING,

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from mammoscope.cohort.fold_balance import LEAST_EXPECTED, largest_imbalance, tabulate_folds
+from mammoscope.cohort.fold_balance import LEAST_EXPECTED, largest_imbalance, largest_of_prevalence, tabulate_folds
 from mammoscope.cohort.splits import summarise_folds
 
 _JOINT = " and "  # stands in the names of strata of two columns
@@ -78,7 +78,7 @@ def audit_folds(manifest: pl.DataFrame) -> FoldAudit | None:
         strata=tuple(_stratum(row) for row in frequent.iter_rows(named=True)),
         n_rare=shown.height - frequent.height,
         largest=None if largest is None else _imbalance(largest),
-        largest_of_prevalence=_largest_of_prevalence(held_out),
+        largest_of_prevalence=largest_of_prevalence(table),
     )
 
 
@@ -105,9 +105,3 @@ def _stratum(row: dict[str, Any]) -> Stratum:
 
 def _imbalance(row: dict[str, Any]) -> Imbalance:
     return Imbalance(**{name: row[name] for name in Imbalance.__slots__})
-
-
-def _largest_of_prevalence(table: pl.DataFrame) -> float | None:
-    """How far the share of breasts with cancer of a fold is from the whole, at most, up or down."""
-    of_breasts = table.filter(pl.col("stratum") == "cancer", pl.col("unit") == "breasts")["imbalance"].abs().max()
-    return float(of_breasts) if isinstance(of_breasts, float) else None

@@ -10,7 +10,7 @@ from mammoscope.cohort.audit.figures import draw_ages, draw_grey_values
 from mammoscope.cohort.audit.machines import MachineSummary
 from mammoscope.cohort.audit.rules import Severity
 from mammoscope.cohort.audit.shares import GroupTable
-from mammoscope.cohort.audit.shortcuts import ColumnKind
+from mammoscope.cohort.audit.shortcuts import LEAST_CASE_PATIENTS, ColumnKind, Shortcut
 from mammoscope.pages.page import NO_BREAK_SPACE, Fact, capitalise, page_template
 
 _MARK_BY_SEVERITY = {Severity.DANGER: "▲", Severity.WARNING: "◆", Severity.NOTE: "●"}  # told apart without colour
@@ -41,6 +41,8 @@ def render(audit: Audit, *, facts: Sequence[Fact] = (), is_synthetic: bool = Fal
         groups=[_group_table(table, audit) for table in audit.shares if len(table.groups) > 1],
         shortcuts=_shortcut_rows(audit),
         chance=_place(0.5, _AUC_RANGE),
+        match_columns=", ".join(name_column(column) for column in audit.match_plan.columns),
+        least_case_patients=LEAST_CASE_PATIENTS,
         machines=[_machine_cell(machine, number) for number, machine in enumerate(audit.machines)],
         facts=facts,
     )
@@ -105,6 +107,7 @@ def _shortcut_rows(audit: Audit) -> list[dict[str, object]]:
     return [
         {
             "record": shortcut,
+            "interval": _name_interval(shortcut, audit.shortcuts.n_case_patients),
             "whisker": [
                 _place(shortcut.auc.value if each is None else each, _AUC_RANGE)
                 for each in (shortcut.auc.low, shortcut.auc.value, shortcut.auc.high)
@@ -112,6 +115,16 @@ def _shortcut_rows(audit: Audit) -> list[dict[str, object]]:
         }
         for shortcut in audit.shortcuts.shortcuts
     ]
+
+
+def _name_interval(shortcut: Shortcut, n_case_patients: int) -> str:
+    """The interval, or why there is none."""
+    low, high = shortcut.auc.low, shortcut.auc.high
+    if low is not None and high is not None:
+        return f"{low:.3f} to {high:.3f}"
+    if not shortcut.is_above_chance:
+        return "as by chance"
+    return "too few with cancer" if n_case_patients < LEAST_CASE_PATIENTS else "not known"
 
 
 def _place(value: float, span: tuple[float, float]) -> float:

@@ -1,13 +1,14 @@
 """Which columns predict cancer on their own: what a detector may learn instead of tumours."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from mammoscope.cohort.audit.chance import LEVEL, judge_columns
 from mammoscope.cohort.audit.counts import name_column, views_of_breasts
 from mammoscope.cohort.audit.cross_validation import (
     Auc,
@@ -18,6 +19,8 @@ from mammoscope.cohort.audit.cross_validation import (
 )
 from mammoscope.exam import BREAST
 
+# with fewer patients with cancer an interval holds the truth in four cohorts of five only (docs/audit.md)
+LEAST_CASE_PATIENTS = 20
 _BINS = 10  # of a column of numbers: deciles keep a case or two in each bin of a fold of a screening cohort
 _WHY_NONE = "needs two patients with cancer and two without, in breasts with a known outcome"
 
@@ -62,12 +65,22 @@ _MAY_BE_MISSING = (*KIND_BY_COLUMN, "prepared_picture")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shortcut:
-    """How well a column alone predicts the outcome of breasts; its values are `n_values`, a missing one included."""
+    """How well a column alone predicts the outcome of breasts; its values are `n_values`, a missing one included.
+
+    `p` is that of `judge_columns`. The AUC has an interval only where it is above chance, and where 20 patients or more
+    have cancer.
+    """
 
     column: str
     kind: ColumnKind
     n_values: int
     auc: Auc
+    p: float
+
+    @property
+    def is_above_chance(self) -> bool:
+        """Whether chance would bring this AUC, to any column of the cohort, in at most one cohort of twenty."""
+        return self.p <= LEVEL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +89,7 @@ class ShortcutAudit:
 
     n_breasts: int
     n_cases: int
+    n_case_patients: int
     n_folds: int
     shortcuts: tuple[Shortcut, ...] = ()
     constant_columns: tuple[str, ...] = ()
@@ -90,30 +104,35 @@ def audit_shortcuts(
     Args:
         manifest: of the cohort.
         prepared: the table of a prepared store, for what files tell; None where there is no store.
-        rng: deals the patients into folds.
+        rng: deals the patients into folds, and outcomes to patients.
     """
     breasts = describe_breasts(manifest, prepared)
     outcomes = breasts["cancer"].to_numpy().astype(np.bool_)
     patients = np.unique(breasts["patient_id"].to_numpy(), return_inverse=True)[1]
     is_case_patient = np.bincount(patients, outcomes) > 0
     folds = deal_patients(is_case_patient, rng=rng) if len(patients) else None
-    if folds is None:
-        return ShortcutAudit(n_breasts=len(outcomes), n_cases=int(outcomes.sum()), n_folds=0, reason=_WHY_NONE)
-    found, constant = [], []
-    for column, kind, codes in _coded_columns(breasts):
-        n_values = int(codes.max()) + 1
-        if n_values == 1:
-            constant.append(column)
-            continue
-        scores = score_out_of_fold(codes, outcomes, folds[patients])
-        auc = auc_over_folds(scores, outcomes, folds=folds[patients], patients=patients)
-        found.append(Shortcut(column=column, kind=kind, n_values=n_values, auc=auc))
-    return ShortcutAudit(
+    audit = ShortcutAudit(
         n_breasts=len(outcomes),
         n_cases=int(outcomes.sum()),
-        n_folds=int(folds.max()) + 1,
+        n_case_patients=int(is_case_patient.sum()),
+        n_folds=0 if folds is None else int(folds.max()) + 1,
+    )
+    if folds is None:
+        return replace(audit, reason=_WHY_NONE)
+    columns = list(_coded_columns(breasts))
+    varied = [each for each in columns if each[2].any()]
+    p_values = judge_columns([codes for _, _, codes in varied], outcomes, patients=patients, folds=folds, rng=rng)
+    found = []
+    for (column, kind, codes), p in zip(varied, p_values.tolist(), strict=True):
+        scores = score_out_of_fold(codes, outcomes, folds[patients])
+        auc = auc_over_folds(scores, outcomes, folds=folds[patients], patients=patients)
+        if p > LEVEL or audit.n_case_patients < LEAST_CASE_PATIENTS:
+            auc = replace(auc, low=None, high=None)
+        found.append(Shortcut(column=column, kind=kind, n_values=int(codes.max()) + 1, auc=auc, p=p))
+    return replace(
+        audit,
         shortcuts=tuple(sorted(found, key=lambda each: (-each.auc.value, each.column))),
-        constant_columns=tuple(constant),
+        constant_columns=tuple(column for column, _, codes in columns if not codes.any()),
     )
 
 
@@ -168,8 +187,8 @@ def _add_store_columns(manifest: pl.DataFrame, prepared: pl.DataFrame | None) ->
 
 
 def _one_text(name: str) -> pl.Expr:
-    first, last = pl.col(name).min(), pl.col(name).max()
-    return pl.when(first == last).then(first).otherwise(pl.concat_str(first, pl.lit(" + "), last)).alias(name)
+    known = pl.col(name).drop_nulls()
+    return pl.when(known.len() > 0).then(known.unique().sort().str.join(" + ")).alias(name)
 
 
 def _all_or_none(name: str) -> pl.Expr:

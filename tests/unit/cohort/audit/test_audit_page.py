@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -254,6 +255,28 @@ def test_values_are_named_once_where_they_are_the_same_in_all(audit: Audit) -> N
 )
 def test_an_imbalance_has_a_sign_unless_it_is_none(share: float | None, text: str) -> None:
     assert _signed(share) == text
+
+
+def test_where_there_is_no_interval_the_table_says_why(audit: Audit) -> None:
+    cells = re.findall(r'<td class="interval">(.*?)</td>', render(audit))
+    # the cohort has ten patients with cancer: the machine and the biopsy tell of them, site and density do not
+    assert cells[:2] == ["too few with cancer"] * 2
+    assert set(cells[2:]) == {"as by chance"}
+    perfect = replace(audit.shortcuts, n_case_patients=20)
+    assert '<td class="interval">not known</td>' in render(replace(audit, shortcuts=perfect))
+
+
+def test_a_breast_of_two_outcomes_is_found_and_undetermined_and_a_half_known_one_is_known(build: BuildCohort) -> None:
+    manifest = build(
+        *({"patient_id": "torn", "cancer": cancer} for cancer in (True, False)),
+        *({"patient_id": "half", "cancer": cancer} for cancer in (None, True)),
+        *({"patient_id": f"control {number}"} for number in range(3)),
+    )
+    for rows in (manifest, manifest.reverse()):
+        audit = audit_of(rows)
+        assert {check.rule.code: check.n_found for check in audit.checks}["conflicting_cancer"] == 1
+        assert (audit.size.n_cases, audit.size.n_undetermined, audit.size.n_case_patients) == (1, 1, 1)
+        assert sum(group.n_breasts for group in audit.shares[0].groups) == 4
 
 
 def test_whiskers_are_drawn_to_the_scale_of_the_larger_groups() -> None:

@@ -27,9 +27,9 @@ def size(*, n_breasts: int = 1000, n_cases: int = 100, n_undetermined: int = 0) 
     )
 
 
-def shortcut(column: str, kind: ColumnKind, value: float, *, low: float | None = 0.55) -> Shortcut:
+def shortcut(column: str, kind: ColumnKind, value: float, *, low: float | None = 0.55, p: float = 0.002) -> Shortcut:
     high = None if low is None else 1.0
-    return Shortcut(column=column, kind=kind, n_values=2, auc=Auc(value=value, low=low, high=high))
+    return Shortcut(column=column, kind=kind, n_values=2, auc=Auc(value=value, low=low, high=high), p=p)
 
 
 def told(  # each part of an audit, of which a test gives one
@@ -40,7 +40,7 @@ def told(  # each part of an audit, of which a test gives one
     shortcuts: Sequence[Shortcut] = (),
     folds: FoldAudit | None = None,
 ) -> dict[str, Finding]:
-    audit = ShortcutAudit(n_breasts=1000, n_cases=100, n_folds=5, shortcuts=tuple(shortcuts))
+    audit = ShortcutAudit(n_breasts=1000, n_cases=100, n_case_patients=100, n_folds=5, shortcuts=tuple(shortcuts))
     found = find(size=of or size(), checks=checks, shares=shares, shortcuts=audit, folds=folds)
     return {finding.code: finding for finding in found}
 
@@ -98,8 +98,15 @@ def test_a_shortcut_is_as_bad_as_it_is_strong(kind: ColumnKind, value: float, se
     assert finding.sentence == f"{what} predicts cancer on its own: AUC {value:.3f} (0.550 to 1.000)."
 
 
-def test_a_shortcut_whose_interval_holds_chance_is_not_told() -> None:
-    assert told(shortcuts=[shortcut("machine", ColumnKind.ACQUISITION, 0.65, low=0.5)]) == {}
+@pytest.mark.parametrize(("p", "codes"), [(0.05, ["shortcut"]), (0.052, []), (1.0, [])])
+@pytest.mark.parametrize("low", [None, 0.55])
+def test_a_shortcut_that_chance_may_bring_is_not_told(p: float, codes: list[str], low: float | None) -> None:
+    assert list(told(shortcuts=[shortcut("machine", ColumnKind.ACQUISITION, 0.65, low=low, p=p)])) == codes
+
+
+def test_weak_and_outcome_columns_that_chance_may_bring_are_not_told() -> None:
+    weak = shortcut("machine", ColumnKind.ACQUISITION, 0.55, p=0.1)
+    assert told(shortcuts=[weak, shortcut("birads", ColumnKind.OUTCOME, 0.9, low=None, p=0.1)]) == {}
 
 
 def test_a_perfect_shortcut_has_no_interval_and_is_told() -> None:

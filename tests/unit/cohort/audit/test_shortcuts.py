@@ -57,10 +57,27 @@ def test_a_scanner_that_gives_cancer_away_is_found(planted: pl.DataFrame) -> Non
     assert machine.auc.low > 0.8
 
 
-def test_an_innocent_column_is_not(planted: pl.DataFrame) -> None:
-    site = run(planted)["site"]
-    assert site.auc.low is not None
-    assert site.auc.value < 0.6
+def test_an_innocent_column_is_not_and_has_no_interval(planted: pl.DataFrame) -> None:
+    found = run(planted)
+    assert not found["site"].is_above_chance
+    assert found["site"].auc.value < 0.6
+    assert (found["site"].auc.low, found["site"].auc.high) == (None, None)
+    assert found["machine"].p == 1 / 500
+
+
+@pytest.mark.parametrize(("n_cases", "has_interval"), [(19, False), (20, True)])
+def test_with_too_few_patients_with_cancer_there_is_no_interval(
+    build: BuildCohort, n_cases: int, *, has_interval: bool
+) -> None:
+    rows = [{"cancer": number < n_cases, "machine": "ab"[number < n_cases - 2]} for number in range(100)]
+    found = run(build(*rows))["machine"]
+    assert found.is_above_chance
+    assert (found.auc.low is not None) is has_interval
+
+
+def test_a_cohort_whose_columns_are_the_same_everywhere_has_none(build: BuildCohort) -> None:
+    audit = audit_shortcuts(build(*({"cancer": number < 3} for number in range(9))), None, rng=np.random.default_rng(0))
+    assert (audit.shortcuts, audit.reason, audit.n_case_patients) == ((), None, 3)
 
 
 def test_what_is_missing_is_a_column_of_its_own(planted: pl.DataFrame) -> None:
@@ -122,6 +139,12 @@ def test_a_breast_has_one_value_of_each_column(miniature: pl.DataFrame) -> None:
     assert (left["images_of_breast"], left["images_of_patient"]) == (2, 4)
 
 
+def test_all_texts_of_a_breast_are_joined(build: BuildCohort) -> None:
+    """Of three machines none is left out, or a breast of A, B and C would pass for one of A and C."""
+    rows = [{"patient_id": "p", "machine": machine} for machine in ("C", "A", None, "B", "A")]
+    assert describe_breasts(build(*rows), None)["machine"].to_list() == ["A + B + C"]
+
+
 def test_the_type_of_the_file_is_read_from_its_name(miniature: pl.DataFrame) -> None:
     names = ["/a/1.dcm", "/a/2.DCM", "/a/3.png", "/a.b/4", None, None, "/a/7.PNG"]
     breasts = describe_breasts(miniature.with_columns(pl.Series("path", names)), None)
@@ -147,3 +170,38 @@ def test_a_breast_has_its_pictures_where_each_image_has_one(miniature: pl.DataFr
     breasts = describe_breasts(miniature, prepared)
     assert breasts["prepared_picture"].to_list() == [None, "yes", None, None]
     assert breasts["image_size"].to_list() == ["9 x 7", "9 x 7", None, None]
+
+
+def both_breasts(build: BuildCohort, *, are_of_one_patient: bool) -> pl.DataFrame:
+    """Two breasts of the same machine and outcome, 200 times; the machine tells of cancer in part."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(200):
+        machine = "ab"[int(rng.random() < (0.7 if number % 4 == 0 else 0.3))]
+        for side in "LR":
+            patient = f"p{number}" if are_of_one_patient else f"p{number}{side}"
+            rows.append({"patient_id": patient, "laterality": side, "machine": machine, "cancer": number % 4 == 0})
+    return build(*rows)
+
+
+def test_two_breasts_of_a_patient_are_worth_less_than_those_of_two(build: BuildCohort) -> None:
+    """Alike in all, they are worth one: the interval is wider by the root of two."""
+    widths = []
+    for are_of_one_patient in (True, False):
+        auc = run(both_breasts(build, are_of_one_patient=are_of_one_patient))["machine"].auc
+        assert auc.low is not None
+        assert auc.high is not None
+        widths.append(auc.high - auc.low)
+    assert widths[0] / widths[1] == pytest.approx(np.sqrt(2), rel=0.1)
+
+
+def test_no_breast_is_scored_by_the_other_one_of_its_patient(build: BuildCohort) -> None:
+    """Each woman with cancer, in both breasts, has a machine of her own, which tells nothing of the others."""
+    rows = [
+        {"patient_id": f"p{number}", "laterality": side, "machine": f"m{number}", "cancer": number % 2 == 0}
+        for number in range(60)
+        for side in "LR"
+    ]
+    machine = run(build(*rows))["machine"]
+    assert machine.auc.value == 0.5
+    assert not machine.is_above_chance
