@@ -120,10 +120,11 @@ def test_loss_and_gradient_are_finite_for_any_logits(terms: LossTerms, size: flo
 
 
 @pytest.mark.parametrize("terms", ALL_TERMS, ids=str)
-def test_logits_in_bfloat16_are_judged_in_full_precision_under_autocast_too(terms: LossTerms) -> None:
+@pytest.mark.parametrize("autocast", [False, True])
+def test_logits_in_bfloat16_are_judged_in_full_precision_under_autocast_too(terms: LossTerms, autocast: bool) -> None:
     logits, targets = draw_examples(spread=1.0)
     logits = logits.bfloat16()
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         loss = cancer_loss(logits, targets, terms)
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(cancer_loss(logits.double(), targets, terms).item(), rel=1e-6)

@@ -155,10 +155,11 @@ def test_the_gradient_is_that_of_small_differences() -> None:
     assert torch.autograd.gradcheck(judge, tuple(each.requires_grad_() for each in logits.values()))
 
 
-def test_answers_in_bfloat16_are_judged_in_full_precision_under_autocast_too() -> None:
+@pytest.mark.parametrize("autocast", [False, True])
+def test_answers_in_bfloat16_are_judged_in_full_precision_under_autocast_too(autocast: bool) -> None:
     exact, labels = draw_answers()
     logits = {head: each.bfloat16() for head, each in exact.items()}
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         loss = auxiliary_loss(logits, labels, EVERY_HEAD)
     assert loss.dtype == torch.float32
     expected = auxiliary_loss({head: each.double() for head, each in logits.items()}, labels, EVERY_HEAD)
