@@ -114,14 +114,14 @@ def list_breasts(scores: pl.DataFrame) -> pl.DataFrame:
     if breasts.is_empty():
         return aggregate_to_breasts(images)
     check_scores(scores)
-    ordered = _with_all_columns(breasts).sort(*_BREAST)
+    ordered = _with_all_columns(breasts).sort(*BREAST)
     if not images.is_empty():
         _refuse_other_breasts(ordered, aggregate_to_breasts(images))
     return ordered
 
 
 def _refuse_other_breasts(breasts: pl.DataFrame, of_images: pl.DataFrame) -> None:
-    key = [*_BREAST, "cancer"]
+    key = [*BREAST, "cancer"]
     without_image = breasts.join(of_images, on=key, how="anti", nulls_equal=True).height
     without_row = of_images.join(breasts, on=key, how="anti", nulls_equal=True).height
     if without_image or without_row:
