@@ -39,6 +39,7 @@ def test_a_header_without_rows_has_columns_of_text(tmp_path: Path) -> None:
         (b"a,b\n1,\xe4\n", r"not UTF-8 text \(byte 6\)"),
         (b'a,b\n1,"x\n', "cannot be read as CSV .*; write the table anew"),
         (b"a,b\n1,2\n3\n", "row 2: found 1 values, expected 2; is the file cut off"),
+        (b'a,b\n\n"1\nx",2\n\n3\n', "row 2: found 1 values, expected 2"),  # as docs/cohort.md counts
         (b"a,b\n1,2,3\n", "row 1: found 3 values, expected 2"),
         (b"a,b,a\n1,2,3\n", "column a: stands in the header 2 times, expected once"),
         (b"a,,\n1,2,3\n", "header: found 2 columns without a name"),

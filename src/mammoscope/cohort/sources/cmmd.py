@@ -44,8 +44,9 @@ def read_cmmd(
         sheet: of a workbook; None takes the one that is not empty.
 
     Raises:
-        TableError: a missing column, or bad rows and contradictions that are refused.
-        UserInputError: no file is a mammogram, or breasts of the table have none and that is not allowed.
+        TableError: a missing column, bad rows and contradictions that are refused, or breasts of the table without an
+            image where that is not allowed.
+        UserInputError: no file is a mammogram.
     """
     clinical, problems = _read_clinical(table, sheet)
     cohort = build_cohort(headers, None, source=SOURCE, on_conflict=handling.on_conflict)
@@ -53,7 +54,9 @@ def read_cmmd(
     of_ages = _find_age_conflicts(clinical, images)
     if handling.on_conflict == "refuse":
         raise_problems([problem.sentence for problem in sort_by_row([*problems, *of_ages])], where=str(table))
-    warnings = _check_images(clinical, images, table, allow_missing=handling.allow_missing)
+    if not handling.allow_missing:
+        _check_images(clinical, headers, table)
+    warnings = _warn_unnamed(clinical, images, table)
     located = (*_touch(problems, clinical, images), *_touch(of_ages, clinical, images, whole_patients=True))
     if touched := [problem for problem in located if problem.rows]:
         images, bad = exclude(images, touched, where=str(table))
@@ -101,19 +104,23 @@ def _find_age_conflicts(clinical: pl.DataFrame, images: pl.DataFrame) -> list[Pr
     ]
 
 
-def _check_images(clinical: pl.DataFrame, images: pl.DataFrame, table: Path, *, allow_missing: bool) -> tuple[str, ...]:
-    """Warnings of patients whom the table does not name.
+def _check_images(clinical: pl.DataFrame, headers: Headers, table: Path) -> None:
+    """Refuse breasts of the table without a file; one whose files are left out has some.
 
     Raises:
-        TableError: breasts of the table have no image, and that is not allowed; each with its row.
+        TableError: each with its row.
     """
-    without = clinical.drop_nulls(_BREAST).join(images, on=_BREAST, how="anti", maintain_order="left")
-    if not allow_missing:
-        advice = "add its files, or leave it out with --allow-missing"
-        raise_problems(
-            [f"row {row}: found no image of this breast, expected one or more; {advice}" for row in without["row"]],
-            where=str(table),
-        )
+    breasts = pl.DataFrame([(row.patient_id, row.laterality) for row in headers.rows], schema=_BREAST, orient="row")
+    without = clinical.drop_nulls(_BREAST).join(breasts, on=_BREAST, how="anti", maintain_order="left")
+    advice = "add its files, or leave it out with --allow-missing"
+    raise_problems(
+        [f"row {row}: found no image of this breast, expected one or more; {advice}" for row in without["row"]],
+        where=str(table),
+    )
+
+
+def _warn_unnamed(clinical: pl.DataFrame, images: pl.DataFrame, table: Path) -> tuple[str, ...]:
+    """A warning of patients whom the table does not name."""
     n_unnamed = images.join(clinical, on="patient_id", how="anti")["patient_id"].n_unique()
     return (f"{table}: names {n_unnamed} of the patients not; they stay undetermined",) if n_unnamed else ()
 

@@ -189,6 +189,20 @@ def test_another_table_is_refused(write_lines: WriteTable, headers: Headers) -> 
         read(write_lines("t.csv", "a,b", "1,2"), headers)
 
 
+@pytest.mark.usefixtures("headers")
+def test_a_breast_whose_files_were_left_out_is_not_missing(
+    write_lines: WriteTable, tmp_path: Path, write_dicom: WriteDicom
+) -> None:
+    elements = {"PatientID": "D1-0001", "StudyInstanceUID": "1.2.1", "SOPInstanceUID": "1.3.1", "PatientAge": "045Y"}
+    write_dicom(tmp_path / "CMMD" / "z.dcm", ImageLaterality="R", **elements)  # its first file says L
+    both = read_headers(list_files(tmp_path / "CMMD"), [], run_tasks=map, advance=lambda _: None)
+    table = write_lines("t.csv", HEADER, *LINES)
+    cohort = read(table, both, on_conflict="exclude")
+    assert set(cohort.manifest["patient_id"]) == {"D2-0001"}
+    assert set(cohort.rejected["code"]) == {"side_conflict"}
+    assert cohort.warnings == ()
+
+
 def test_counts_that_are_not_as_published_are_warned_of(
     write_lines: WriteTable, headers: Headers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
