@@ -89,8 +89,7 @@ def test_what_both_have_in_common_is_no_part_of_the_difference() -> None:
 def test_intervals_resample_patients_not_breasts() -> None:
     first, second, outcomes = sample(60)
     once = interval_of(compare(first, second, outcomes))
-    nine = (np.repeat(each, 9) for each in (first, second))
-    ninefold = compare(*nine, outcomes=np.repeat(outcomes, 9), patients=np.repeat(np.arange(60), 9))
+    ninefold = compare(np.repeat(first, 9), np.repeat(second, 9), np.repeat(outcomes, 9), np.repeat(np.arange(60), 9))
     assert (interval_of(ninefold).low, interval_of(ninefold).high) == pytest.approx((once.low, once.high))
 
 
