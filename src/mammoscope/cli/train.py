@@ -69,7 +69,9 @@ def train(
     }
     run = start_run(output, wanted, prepared.settings, made_from=made_from)
     _train_folds(run, manifest, prepared, n_batches_by_fold)
-    n_scored = collect_scores(run)["image_id"].count()
+    scores = collect_scores(run)
+    _choose_operating_points(run, scores)
+    n_scored = scores["image_id"].count()
     facts = {"recipe": recipe, "images_scored": n_scored, **_summarise(run, manifest, prepared)}
     print_summary("trained", facts, as_json=as_json)
 
@@ -82,6 +84,18 @@ def _summarise(run: "Run", manifest: "pl.DataFrame", store: "PreparedStore") -> 
         "run": run.path,
         "next": f"mammoscope evaluate {run.path}",
     }
+
+
+def _choose_operating_points(run: "Run", scores: "pl.DataFrame") -> None:
+    """Write the thresholds that the scores of the folds that are done choose."""
+    from mammoscope.evaluation.bootstrap import BootstrapSettings
+    from mammoscope.evaluation.cross_fitting import cross_fit
+    from mammoscope.evaluation.operating_points import FILE_NAME, write_operating_points
+
+    bootstrap = BootstrapSettings(seed=run.recipe.seed)
+    with progress_bar("thresholds", bootstrap.n_replicates) as advance:
+        points = cross_fit(scores, run.recipe.operating_points, bootstrap, advance=advance)
+    write_operating_points(points, run.path / FILE_NAME)
 
 
 def _count_batches(manifest: "pl.DataFrame", store: "PreparedStore", recipe: "Recipe", *, fold: int) -> int:

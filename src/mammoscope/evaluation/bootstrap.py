@@ -15,7 +15,10 @@ from mammoscope.errors import UserInputError
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
+Outcomes = NDArray[np.bool_]
 
+# with one patient the replicates cannot differ in her, and the interval would claim too much
+MIN_PATIENTS_FOR_INTERVAL = 2
 _CELLS_IN_A_CHUNK = 4_000_000  # 32 MB of float64 for each array of a chunk
 
 
@@ -54,6 +57,15 @@ class Interval:
     high: float
     n_replicates: int
     n_undefined: int
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure with its interval; where one of them is missing, `reason` says why."""
+
+    value: float | None
+    interval: Interval | None
+    reason: str | None
 
 
 def number_patients(patient_ids: Sequence[str]) -> Indices:
@@ -95,6 +107,48 @@ def percentile_interval(replicates: Floats, confidence: float) -> Interval:
     tail = (1 - confidence) / 2
     low, high = np.quantile(defined, [tail, 1 - tail])
     return Interval(float(low), float(high), n_replicates=len(replicates), n_undefined=len(replicates) - len(defined))
+
+
+def percentile_band(replicates: Floats, confidence: float) -> tuple[Floats, Floats]:
+    """The ends of the percentile interval of each column, (replicate, n) to (n,) each; NaN where none is defined."""
+    tail = (1 - confidence) / 2
+    undefined = np.isnan(replicates)
+    ends = np.full((2, replicates.shape[1]), np.nan)
+    whole = ~undefined.any(axis=0)
+    ends[:, whole] = np.quantile(replicates[:, whole], [tail, 1 - tail], axis=0)
+    for column in np.flatnonzero(~whole & ~undefined.all(axis=0)):
+        interval = percentile_interval(replicates[:, column], confidence)
+        ends[:, column] = interval.low, interval.high
+    return ends[0], ends[1]
+
+
+def why_no_interval(outcomes: Outcomes, patients: Indices) -> str | None:
+    """The sentence that says why scores with these outcomes, true for a case, have no interval; None when they have.
+
+    `patients` holds the number of the patient of each score.
+    """
+    for of_kind, name in ((outcomes, "cases"), (~outcomes, "controls")):
+        n_patients = len(np.unique(patients[of_kind]))
+        if n_patients < MIN_PATIENTS_FOR_INTERVAL:
+            return f"no interval: {n_patients} patient with {name}, needs {MIN_PATIENTS_FOR_INTERVAL}"
+    return None
+
+
+def estimate(
+    value: float, replicates: Floats, *, confidence: float, if_undefined: str, if_no_interval: str | None
+) -> Estimate:
+    """The figure with the interval of its replicates, (replicate,), in both of which NaN stands for undefined.
+
+    `if_undefined` is the reason to give where the figure itself is NaN, `if_no_interval` where its interval is not to
+    be given; None where it is.
+    """
+    if np.isnan(value):
+        return Estimate(None, None, if_undefined)
+    if if_no_interval is None and np.isnan(replicates).all():
+        if_no_interval = f"no interval: none of {len(replicates):,} replicates is defined"
+    if if_no_interval is not None:
+        return Estimate(float(value), None, if_no_interval)
+    return Estimate(float(value), percentile_interval(replicates, confidence), None)
 
 
 def _draw_counts(rng: np.random.Generator, n_replicates: int, n_patients: int) -> Floats:

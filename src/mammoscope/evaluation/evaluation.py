@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from mammoscope.errors import TableError
 from mammoscope.evaluation.bootstrap import (
     BootstrapSettings,
-    Interval,
+    Estimate,
     bootstrap_over_patients,
     number_patients,
     percentile_interval,
+    why_no_interval,
 )
 from mammoscope.evaluation.discrimination import Ranking, rank, why_undefined
 from mammoscope.evaluation.scores import check_scores, list_breasts
@@ -25,19 +26,8 @@ GROUPINGS = ("site", "machine")
 # a curve with fewer points hides the steps at low false positive rates, where screening works
 ROC_RATES = np.linspace(0, 1, 201)
 HISTOGRAM_EDGES = np.linspace(0, 1, 41)
-# with one patient the replicates cannot differ in her, and the interval would claim too much
-MIN_PATIENTS_FOR_INTERVAL = 2
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A figure with its interval; where one of them is missing, `reason` says why."""
-
-    value: float | None
-    interval: Interval | None
-    reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +221,8 @@ def _measure(
         statistic, patients, n_replicates=settings.n_replicates, rng=rng, advance=advance
     )  # (replicate, metric and rate)
     n_metrics = len(METRICS)
-    estimates = _estimates(value[:n_metrics], replicates[:, :n_metrics], _why_no_interval(sample), settings.confidence)
+    reason = why_no_interval(outcomes, patients)
+    estimates = _estimates(value[:n_metrics], replicates[:, :n_metrics], reason, settings.confidence)
     roc = _roc_band(value[n_metrics:], replicates[:, n_metrics:], settings.confidence) if len(rates) else None
     return _result(sample, estimates), roc
 
@@ -240,14 +231,6 @@ def _values(ranking: Ranking, counts: Floats, rates: Floats) -> Floats:
     metrics = (ranking.auc(counts), ranking.average_precision(counts), ranking.probabilistic_f1(counts))
     curve = ranking.true_positive_rate_at(counts, rates) if len(rates) else np.empty((len(counts), 0))
     return np.column_stack([*metrics, curve])  # (replicate, metric and rate)
-
-
-def _why_no_interval(sample: Sample) -> str | None:
-    for is_case, name in ((True, "cases"), (False, "controls")):
-        n_patients = sample.scores.filter(pl.col("cancer") == is_case)["patient_id"].n_unique()
-        if n_patients < MIN_PATIENTS_FOR_INTERVAL:
-            return f"no interval: {n_patients} patient with {name}, needs {MIN_PATIENTS_FOR_INTERVAL}"
-    return None
 
 
 def _estimates(values: Floats, replicates: Floats, reason: str | None, confidence: float) -> dict[str, Estimate]:

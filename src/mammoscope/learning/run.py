@@ -5,6 +5,7 @@ prepare.toml         how the pictures were prepared
 environment.json     versions, commit, seed, hashes of manifest and store; carries the schema version
 folds/<k>/           weights.safetensors, history.csv, scores.parquet of the held-out fold; balance.csv of a match
 scores.parquet       the out-of-fold scores of all folds that are done
+operating_points.json  thresholds, each judged on folds that it was not chosen on
 """
 
 import platform
@@ -25,6 +26,8 @@ from mammoscope.files import write_json, write_text
 from mammoscope.imaging.prepare import PrepareSettings
 from mammoscope.learning.settings import Recipe
 
+# what is made of the scores when folds are done, so that a run takes over new values of these keys
+_AFTER_TRAINING = frozenset({"operating_points"})
 _PACKAGES = ("mammoscope", "torch", "timm", "lightning", "numpy", "polars", "pydicom", "pillow", "imagecodecs")
 
 
@@ -141,8 +144,8 @@ def _commit() -> str | None:
 
 def _continue_run(path: Path, recipe: Recipe, made_from: Mapping[str, object]) -> Run:
     run = open_run(path)
-    if run.recipe != recipe:
-        changed = [name for name in Recipe.model_fields if getattr(run.recipe, name) != getattr(recipe, name)]
+    changed = [name for name in Recipe.model_fields if getattr(run.recipe, name) != getattr(recipe, name)]
+    if set(changed) - _AFTER_TRAINING:
         raise RunError(
             f"{path}: was started with another recipe (different: {', '.join(changed)}); "
             "give another folder with -o, or the same recipe to go on"
@@ -153,4 +156,7 @@ def _continue_run(path: Path, recipe: Recipe, made_from: Mapping[str, object]) -
                 f"{path}: was started with another {name.removesuffix('_hash')}; "
                 "give another folder with -o, or the same data to go on"
             )
+    if changed:
+        write_text(path / "recipe.toml", to_toml(recipe))
+        return open_run(path)
     return run

@@ -6,6 +6,7 @@ from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field
 
 from mammoscope.cohort.balance import BalanceSettings, SamplingStrategy
 from mammoscope.config import Settings
+from mammoscope.evaluation.operating_points import OperatingPointSettings
 from mammoscope.learning.views import Combination
 
 Level = Literal["image", "breast"]
@@ -168,3 +169,4 @@ class Recipe(Settings):
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     batch: BatchSettings = BatchSettings()
+    operating_points: OperatingPointSettings = OperatingPointSettings()

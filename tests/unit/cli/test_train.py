@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from mammoscope.cohort.manifest import manifest_path, read_manifest, write_manifest
 from mammoscope.config import build_settings, parse_toml
-from mammoscope.evaluation.scores import read_scores
+from mammoscope.evaluation.operating_points import read_operating_points
+from mammoscope.evaluation.scores import list_breasts, read_scores
 from mammoscope.imaging.store import open_store
 from mammoscope.learning import training
 from mammoscope.learning.recipe import read_recipe
@@ -70,6 +71,19 @@ def test_one_fold_is_trained_and_another_added(train: Train, tmp_path: Path) -> 
     assert set(read_scores(tmp_path / "run" / "scores.parquet")["fold"]) == {1}
     assert train("--fold", 0)[0] == 0
     assert set(read_scores(tmp_path / "run" / "scores.parquet")["fold"]) == {0, 1}
+
+
+def test_thresholds_are_chosen_when_folds_are_done(train: Train, tmp_path: Path) -> None:
+    path = tmp_path / "run" / "operating_points.json"
+    assert train("--fold", 1)[0] == 0
+    alone = read_operating_points(path)
+    assert (alone.folds, alone.points[0].judged_on, alone.points[0].counts) == ((1,), "same data", None)
+    assert train("--set", "operating_points.sensitivities=[0.5]")[0] == 0
+    points = read_operating_points(path)
+    assert (points.folds, points.replicates) == ((0, 1), 2000)
+    assert points.named("sensitivity_50").judged_on == "held-out folds"
+    breasts = list_breasts(read_scores(tmp_path / "run" / "scores.parquet"))
+    assert (points.n_breasts, points.n_cases) == (breasts.height, breasts["cancer"].sum())
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,13 @@ from mammoscope.errors import UserInputError
 from mammoscope.evaluation import bootstrap
 from mammoscope.evaluation.bootstrap import (
     BootstrapSettings,
+    Estimate,
     bootstrap_over_patients,
+    estimate,
     number_patients,
+    percentile_band,
     percentile_interval,
+    why_no_interval,
 )
 from mammoscope.evaluation.discrimination import auc, rank
 
@@ -123,3 +127,42 @@ def test_settings_that_make_no_interval_are_refused(changes: dict[str, float], s
 def test_the_seed_makes_the_generator() -> None:
     first, second = (BootstrapSettings(seed=4).generator().random(3) for _ in range(2))
     np.testing.assert_array_equal(first, second)
+
+
+def test_a_band_is_the_interval_of_each_column() -> None:
+    columns = np.random.default_rng(1).normal(size=(200, 3))
+    columns[::3, 1] = np.nan
+    columns[:, 2] = np.nan
+    low, high = percentile_band(columns, 0.9)
+    for number in (0, 1):
+        interval = percentile_interval(columns[:, number], 0.9)
+        assert (low[number], high[number]) == pytest.approx((interval.low, interval.high))
+    assert np.isnan([low[2], high[2]]).all()
+
+
+def test_an_estimate_has_a_value_an_interval_or_the_reason() -> None:
+    replicates = np.arange(101) / 100
+    options = {"confidence": 0.9, "if_undefined": "undefined", "if_no_interval": None}
+    full = estimate(0.5, replicates, **options)  # type: ignore[arg-type]  # a dictionary of several types
+    assert (full.value, full.interval, full.reason) == (0.5, percentile_interval(replicates, 0.9), None)
+    assert estimate(np.nan, replicates, **options) == Estimate(None, None, "undefined")  # type: ignore[arg-type]
+    no_interval = estimate(0.5, replicates, **options | {"if_no_interval": "too few"})  # type: ignore[arg-type]
+    assert no_interval == Estimate(0.5, None, "too few")
+    lost = estimate(0.5, np.full(101, np.nan), **options)  # type: ignore[arg-type]
+    assert lost == Estimate(0.5, None, "no interval: none of 101 replicates is defined")
+
+
+@pytest.mark.parametrize(
+    ("cases", "controls", "sentence"),
+    [
+        ([1, 1], [2, 3], "no interval: 1 patient with cases, needs 2"),
+        ([1, 2], [3], "no interval: 1 patient with controls, needs 2"),
+        ([], [3, 4], "no interval: 0 patient with cases, needs 2"),
+        ([1, 2], [1, 2], None),
+    ],
+)
+def test_an_interval_needs_two_patients_of_each_kind(
+    cases: list[int], controls: list[int], sentence: str | None
+) -> None:
+    outcomes = np.array([True] * len(cases) + [False] * len(controls))
+    assert why_no_interval(outcomes, np.array([*cases, *controls])) == sentence

@@ -73,6 +73,14 @@ def test_the_same_start_goes_on(run: Run) -> None:
     assert (run.path / "environment.json").read_bytes() == before
 
 
+def test_a_run_takes_over_what_no_training_depends_on(run: Run, recipe_of: RecipeOf) -> None:
+    _finish(run, 0)
+    recipe = recipe_of("operating_points.recall_rates=[0.05]")
+    assert _restart(run, recipe).recipe == open_run(run.path).recipe == recipe
+    with pytest.raises(RunError, match=r"another recipe \(different: epochs, operating_points\)"):
+        _restart(run, recipe_of("epochs=7"))
+
+
 def test_a_start_that_came_to_no_fold_is_begun_anew_with_another_recipe(run: Run, recipe_of: RecipeOf) -> None:
     recipe = recipe_of("epochs=3")
     assert _restart(run, recipe).recipe == open_run(run.path).recipe == recipe

@@ -1,0 +1,185 @@
+"""Operating points of a run: named thresholds, what each was chosen for, and what it does on others; their file.
+
+`mammoscope.evaluation.cross_fitting` makes them; docs/operating-points.md describes the file.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from mammoscope.config import Settings
+from mammoscope.errors import RunError, UserInputError
+from mammoscope.evaluation.bootstrap import Estimate
+from mammoscope.evaluation.threshold_choice import Target
+from mammoscope.files import write_json
+
+Share = Annotated[float, Field(gt=0, le=1)]
+
+FILE_NAME = "operating_points.json"
+OPERATING_POINTS_VERSION = 1
+
+
+class OperatingPointSettings(Settings):
+    """The shares that thresholds are chosen for, beside the highest F1.
+
+    A recall rate of 3.5 % is that of the ten best of the RSNA 2023 challenge together (Radiology 2025), 10 % is in the
+    middle of what is acceptable in the US (PMC4369798); a specificity of 96.6 % is that of first readers in Sweden
+    (doi:10.1001/jamaoncol.2020.3321).
+    """
+
+    recall_rates: tuple[Share, ...] = (0.035, 0.1)
+    sensitivities: tuple[Share, ...] = (0.8, 0.85, 0.9)
+    specificities: tuple[Share, ...] = (0.9, 0.95, 0.966)
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """What thresholds are chosen for, each once."""
+        wanted = (
+            *(Target("recall_rate", share) for share in self.recall_rates),
+            *(Target("sensitivity", share) for share in self.sensitivities),
+            *(Target("specificity", share) for share in self.specificities),
+        )
+        return (Target("f1"), *dict.fromkeys(wanted))
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Breasts by call and outcome."""
+
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+    true_negatives: int
+
+
+@dataclass(frozen=True, slots=True)
+class FoldThreshold:
+    """The threshold that the other folds choose for a fold, and what it does there; without one, the reason."""
+
+    fold: int
+    threshold: float | None
+    counts: Counts | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CrossFittedPoint:
+    """A named threshold for new exams, and what thresholds chosen in the same way did on folds they were not chosen on.
+
+    Where one fold is all there is, the threshold was `judged_on` the "same data", and no figure is given.
+    """
+
+    name: str
+    chosen_for: str
+    wanted: float | None
+    threshold: Estimate
+    judged_on: Literal["held-out folds", "same data"]
+    by_fold: tuple[FoldThreshold, ...]
+    counts: Counts | None
+    sensitivity: Estimate
+    specificity: Estimate
+    recall_rate: Estimate
+    ppv: Estimate
+    f1: Estimate
+
+    def __post_init__(self) -> None:
+        value = self.threshold.value
+        if value is not None and not 0 <= value <= 1:
+            raise UserInputError(f"operating point {self.name}: threshold is {value}, expected one in [0, 1]")
+
+
+@dataclass(frozen=True, slots=True)
+class CurveBand:
+    """A figure at each threshold of a curve, with its pointwise interval; None where it is undefined."""
+
+    value: tuple[float | None, ...]
+    low: tuple[float | None, ...]
+    high: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StabilityCurve:
+    """What any threshold does on all scores, on a fixed grid: how much a threshold may move before it matters."""
+
+    threshold: tuple[float, ...]
+    sensitivity: CurveBand
+    specificity: CurveBand
+    recall_rate: CurveBand
+    ppv: CurveBand
+    f1: CurveBand
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoints:
+    """All operating points of a run, and the stability curve that they stand on; None without both outcomes."""
+
+    schema_version: int
+    method: str
+    replicates: int
+    seed: int
+    confidence: float
+    n_breasts: int
+    n_cases: int
+    n_patients: int
+    n_undetermined: int
+    folds: tuple[int, ...]
+    points: tuple[CrossFittedPoint, ...]
+    curve: StabilityCurve | None
+
+    def __post_init__(self) -> None:
+        names = [point.name for point in self.points]
+        if len(set(names)) != len(names):
+            raise UserInputError(f"operating points: found {', '.join(names)}, expected each name once")
+
+    def named(self, name: str) -> CrossFittedPoint:
+        """The point of a name.
+
+        Raises:
+            UserInputError: there is none.
+        """
+        point = next((point for point in self.points if point.name == name), None)
+        if point is None:
+            known = ", ".join(point.name for point in self.points)
+            raise UserInputError(f"operating point {name}: not one of this run, expected one of {known}")
+        return point
+
+
+_ADAPTER = TypeAdapter(OperatingPoints)
+
+
+def write_operating_points(points: OperatingPoints, path: Path) -> None:
+    """Write the operating points as JSON, whole or not at all."""
+    write_json(path, asdict(points))
+
+
+def read_operating_points(path: Path) -> OperatingPoints:
+    """The operating points of a file.
+
+    Raises:
+        RunError: no such file, not JSON, of another schema version, or something in it is missing or of another type.
+        UserInputError: a threshold is outside [0, 1], or a name comes twice.
+    """
+    if not path.is_file():
+        raise RunError(f"{path}: no such file, expected operating points; `mammoscope train` writes them into its run")
+    text = path.read_text(encoding="utf-8")
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise RunError(f"{path}: not JSON ({error}); run `mammoscope train` again, which writes it anew") from error
+    found = content.get("schema_version") if isinstance(content, dict) else None
+    if found != OPERATING_POINTS_VERSION:
+        raise RunError(
+            f"{path}: schema_version is {found!r}, expected {OPERATING_POINTS_VERSION}; "
+            "use the version of mammoscope that made the run"
+        )
+    try:
+        return _ADAPTER.validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise RunError(
+            f"{path}: {place}: {first['msg'].lower()}; run `mammoscope train` again, which writes it anew"
+        ) from error
