@@ -6,6 +6,7 @@ from pydantic import Field
 
 from mammoscope.cohort.balance import BalanceSettings, SamplingStrategy
 from mammoscope.config import Settings
+from mammoscope.learning.table_inputs import TableSettings
 from mammoscope.learning.views import Combination
 
 Level = Literal["image", "breast"]
@@ -121,6 +122,7 @@ class Recipe(Settings):
     backbone: BackboneSettings
     views: ViewsSettings = ViewsSettings()
     head: HeadSettings = HeadSettings()
+    table: TableSettings = TableSettings()
     augment: AugmentSettings = AugmentSettings()
     loss: LossSettings = LossSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
