@@ -37,8 +37,8 @@ def train_constant(
     """A training of one epoch, of a network that gives one logit for every picture."""
 
     def train(*assignments: str, logit: float) -> Run:
-        def build(recipe: Recipe) -> CancerNetwork:
-            network = build_network(recipe)
+        def build(recipe: Recipe, *rest: Any) -> CancerNetwork:
+            network = build_network(recipe, *rest)
             weight, bias = list(network.head.parameters())[-2:]
             torch.nn.init.zeros_(weight)
             torch.nn.init.constant_(bias, logit)
