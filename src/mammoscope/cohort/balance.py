@@ -121,6 +121,8 @@ def draw_epoch(
     `strength` is 1, or `repeat_strength` for a case from its second time in the epoch on. Where `rows` have a column
     `score`, the higher is the harder.
 
+    What fills no whole batch at the end is left out by `EpochSampler`, cases too, but for `balanced-batch`.
+
     - `all`, `matched-controls`: every row once.
     - `matched`: every case once, and for each breast with cancer `controls_per_case` breasts without, to the nearest
       whole number, like it in `match` and with as many images; others in each epoch. A breast for which there are too
