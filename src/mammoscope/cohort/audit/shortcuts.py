@@ -14,7 +14,7 @@ from mammoscope.cohort.audit.cross_validation import (
     Auc,
     Indices,
     auc_over_folds,
-    deal_patients,
+    deal_into_folds,
     score_out_of_fold,
 )
 from mammoscope.exam import BREAST
@@ -110,7 +110,7 @@ def audit_shortcuts(
     outcomes = breasts["cancer"].to_numpy().astype(np.bool_)
     patients = np.unique(breasts["patient_id"].to_numpy(), return_inverse=True)[1]
     is_case_patient = np.bincount(patients, outcomes) > 0
-    folds = deal_patients(is_case_patient, rng=rng) if len(patients) else None
+    folds = deal_into_folds(is_case_patient, rng=rng) if len(patients) else None
     audit = ShortcutAudit(
         n_breasts=len(outcomes),
         n_cases=int(outcomes.sum()),
