@@ -43,8 +43,16 @@ class Shelf:
         self._picture: Picture = rng.integers(0, 65_536, (1024, 512)).astype(np.uint16)
         whole = {"original_rows": 4096, "original_columns": 3328, "content_top": 0, "content_rows": 1024}
         numbers = [pl.lit(value, pl.Int64).alias(name) for name, value in (whole | {"content_columns": 512}).items()]
+        texts = [pl.lit(value).alias(name) for name, value in {"transfer_syntax": "raw", "decoder": "raw"}.items()]
         hashes = [("sha" + pl.col("image_id")).alias(name) for name in ("content_hash", "file_hash")]
-        self.prepared = manifest.select("image_id", *numbers, *hashes, pl.lit(value=False).alias("is_inverted"))
+        self.prepared = manifest.select(
+            "image_id",
+            *numbers,
+            *texts,
+            *hashes,
+            pl.lit(value=False).alias("is_inverted"),
+            pl.lit(0.07).alias("row_spacing_mm"),
+        )
 
     def read(self, image_id: str) -> Picture:
         """The picture."""

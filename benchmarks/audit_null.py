@@ -19,7 +19,7 @@ from mammoscope.cohort.audit.chance import LEVEL, judge_columns
 from mammoscope.cohort.audit.cross_validation import (
     MOST_FOLDS,
     auc_over_folds,
-    deal_patients,
+    deal_into_folds,
     score_out_of_fold,
 )
 from mammoscope.cohort.audit.findings import NOTABLE_AUC
@@ -78,7 +78,7 @@ def measure_coverage(n_cases: int, n_values: int, n_cohorts: int, *, effect: flo
 
 
 def _deal(outcomes: NDArray[np.bool_], rng: np.random.Generator) -> Indices:
-    folds = deal_patients(outcomes, rng=rng)
+    folds = deal_into_folds(outcomes, rng=rng)
     if folds is None:
         raise ValueError("found fewer than two patients of a kind, expected two or more")
     return folds

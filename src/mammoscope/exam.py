@@ -10,6 +10,8 @@ from mammoscope.errors import UserInputError
 
 BREAST: Final = ("exam_id", "laterality")
 """The columns that a breast is known by, in every table with a row for each image."""
+OLDEST_YEARS: Final = 130
+"""No age above this is believed; the oldest woman on record came to 122 years."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ def inspect(
         "inspection"
     ),
     identifiers: Annotated[
-        bool, typer.Option("--identifiers", help="Show patient, UIDs and dates of a file too.")
+        bool, typer.Option("--identifiers", help="Show patient, age, UIDs and dates of a file too.")
     ] = False,
     workers: WorkersOption = 0,
     as_json: JsonOption = False,

@@ -56,6 +56,7 @@ def predict(
         "images_refused": len(prediction.rejections),
         "breasts_scored": prediction.breast_scores.height,
         "breasts_without_image": n_without,
+        **_count_gaps(prediction),
         "folds": ", ".join(str(fold) for fold in bundle.run.trained_folds),
         "scores": str(output / "scores.csv"),
         "submission": str(output / "submission.csv"),
@@ -63,7 +64,26 @@ def predict(
     _write(output, prediction, submission, facts)
     for rejection in prediction.rejections[:_SENTENCES_SHOWN]:
         warn(f"refused ({rejection.code}): {rejection.sentence}")
+    _warn_of_gaps(prediction)
     print_summary("predicted", facts, as_json=as_json)
+
+
+def _count_gaps(prediction: "Prediction") -> dict[str, int]:
+    """How many images lacked a column that the networks are given, or had a value that is new to them."""
+    counts = {f"images_without_{gap.column}": gap.n_missing for gap in prediction.gaps}
+    counts |= {f"images_with_a_new_{gap.column}": gap.n_unseen for gap in prediction.gaps}
+    return {name: count for name, count in counts.items() if count}
+
+
+def _warn_of_gaps(prediction: "Prediction") -> None:
+    n_images = prediction.image_scores.height
+    for gap in prediction.gaps:
+        if gap.n_missing:
+            warn(f"{gap.column}: not known of {gap.n_missing} of {n_images} images, which the networks are told")
+        if gap.n_unseen:
+            warn(
+                f"{gap.column}: {gap.n_unseen} of {n_images} images have a value that no training had, taken as unknown"
+            )
 
 
 def _read_table(table: Path, images: Path) -> "pl.DataFrame":

@@ -45,6 +45,7 @@ def train(
     from mammoscope.learning.network import adopt_metadata, build_network
     from mammoscope.learning.recipe import read_recipe
     from mammoscope.learning.run import collect_scores, start_run
+    from mammoscope.learning.table_inputs import TableSettings
     from mammoscope.learning.training import check_store, list_folds
 
     wanted = adopt_metadata(read_recipe(recipe, assignments or []), weights)
@@ -53,7 +54,8 @@ def train(
         return
     if cohort is None or store is None or output is None:
         raise UserInputError("train: expected --cohort, --store and --output; give all three, or --print-recipe")
-    build_network(wanted)  # refuses what cannot be built, before the run folder is made
+    without_table = wanted.model_copy(update={"table": TableSettings()})  # its sizes follow from the rows of a fold
+    build_network(without_table)  # refuses what cannot be built, before the run folder is made
     manifest, prepared = read_manifest(cohort), open_store(store)
     check_store(prepared, wanted)
     made_from = {
@@ -101,9 +103,10 @@ def _choose_operating_points(run: "Run", scores: "pl.DataFrame") -> None:
 def _count_batches(manifest: "pl.DataFrame", store: "PreparedStore", recipe: "Recipe", *, fold: int) -> int:
     """The batches of a fold's training; all folds are checked so before the run folder is made."""
     from mammoscope.learning.batches import EpochSampler
-    from mammoscope.learning.training import count_batches, select_rows
+    from mammoscope.learning.training import count_batches, fit_table, select_rows
 
     training, _ = select_rows(manifest, store, fold=fold, recipe=recipe)
+    fit_table(training, recipe)
     return count_batches(len(EpochSampler(training, recipe, fold=fold)), recipe)
 
 

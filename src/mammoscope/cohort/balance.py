@@ -75,20 +75,20 @@ class EpochCounts:
     machines: int
 
 
-class _Draw(NamedTuple):
-    """Places in the rows, in the order of the epoch; whether an image has come before in it."""
-
-    places: Places
-    is_repeat: NDArray[np.bool_]
-
-
-class _Rows(NamedTuple):
-    """What a strategy sees: the places of the cases and of the controls, how hard each row is, and the rows."""
+class _Seen(NamedTuple):
+    """What a strategy sees: the places of cases and of controls, how hard each row is, the rows, and what is asked."""
 
     cases: Places
     controls: Places
     hardness: NDArray[np.float64]
     table: pl.DataFrame
+    settings: BalanceSettings
+    batch_size: int
+
+    @property
+    def n_wanted_controls(self) -> int:
+        """`controls_per_case` times the cases, at most all controls."""
+        return min(len(self.controls), _round(len(self.cases) * self.settings.controls_per_case))
 
 
 def sample_rows(manifest: pl.DataFrame, strategy: SamplingStrategy) -> pl.DataFrame:
@@ -118,8 +118,10 @@ def draw_epoch(
     """The rows of an epoch in the order in which they are seen, with `position` (in `rows`) and `strength`.
 
     Every epoch of the same rows has as many; which they are and their order is for the chance of the epoch, `rng`.
-    `strength` is 1, or `repeat_strength` for the repeats of a case. Where `rows` have a column `score`, the higher is
-    the harder.
+    `strength` is 1, or `repeat_strength` for a case from its second time in the epoch on. Where `rows` have a column
+    `score`, the higher is the harder.
+
+    What fills no whole batch at the end is left out by `EpochSampler`, cases too, but for `balanced-batch`.
 
     - `all`, `matched-controls`: every row once.
     - `matched`: every case once, and for each breast with cancer `controls_per_case` breasts without, to the nearest
@@ -135,10 +137,12 @@ def draw_epoch(
     """
     eligible = sample_rows(rows.with_row_index("position"), strategy)
     cancer = eligible["cancer"].to_numpy()
-    seen = _Rows(np.flatnonzero(cancer), np.flatnonzero(~cancer), _hardness(eligible), eligible)
-    draw = _WAYS[strategy](seen, settings, batch_size, rng)
-    strength = pl.Series("strength", np.where(draw.is_repeat, settings.repeat_strength, 1.0), dtype=pl.Float64)
-    return eligible[draw.places].with_columns(strength)
+    seen = _Seen(np.flatnonzero(cancer), np.flatnonzero(~cancer), _hardness(eligible), eligible, settings, batch_size)
+    places = _WAYS[strategy](seen, rng)
+    is_repeat = np.ones(len(places), dtype=np.bool_)
+    is_repeat[np.unique(places, return_index=True)[1]] = False  # the first time that each comes
+    strength = pl.Series("strength", np.where(is_repeat, settings.repeat_strength, 1.0), dtype=pl.Float64)
+    return eligible[places].with_columns(strength)
 
 
 def tabulate_match(rows: pl.DataFrame, settings: BalanceSettings, *, rng: np.random.Generator) -> pl.DataFrame:
@@ -169,15 +173,12 @@ def count_cases_of_batch(settings: BalanceSettings, batch_size: int) -> int:
     return min(max(settings.least_cases, by_ratio), batch_size - 1)
 
 
-def _each_once(rows: _Rows, _: BalanceSettings, __: int, rng: np.random.Generator) -> _Draw:
-    places = rng.permutation(len(rows.cases) + len(rows.controls))
-    return _Draw(places, np.zeros(len(places), dtype=np.bool_))
+def _each_once(seen: _Seen, rng: np.random.Generator) -> Places:
+    return rng.permutation(len(seen.cases) + len(seen.controls))
 
 
-def _match(rows: _Rows, settings: BalanceSettings, _: int, rng: np.random.Generator) -> _Draw:
-    match = _match_rows(rows.table, settings, rng)
-    places = rng.permutation(np.flatnonzero(match.is_not_null()))
-    return _Draw(places, np.zeros(len(places), dtype=np.bool_))
+def _match(seen: _Seen, rng: np.random.Generator) -> Places:
+    return rng.permutation(np.flatnonzero(_match_rows(seen.table, seen.settings, rng).is_not_null()))
 
 
 def _match_rows(rows: pl.DataFrame, settings: BalanceSettings, rng: np.random.Generator) -> pl.Series:
@@ -190,45 +191,33 @@ def _match_rows(rows: pl.DataFrame, settings: BalanceSettings, rng: np.random.Ge
     )
 
 
-def _undersample(rows: _Rows, settings: BalanceSettings, _: int, rng: np.random.Generator) -> _Draw:
-    n_controls = min(len(rows.controls), _round(len(rows.cases) * settings.controls_per_case))
-    places = np.concatenate([rows.cases, rng.permutation(rows.controls)[:n_controls]])
-    return _Draw(rng.permutation(places), np.zeros(len(places), dtype=np.bool_))
+def _undersample(seen: _Seen, rng: np.random.Generator) -> Places:
+    return rng.permutation(np.concatenate([seen.cases, rng.permutation(seen.controls)[: seen.n_wanted_controls]]))
 
 
-def _upsample(rows: _Rows, settings: BalanceSettings, _: int, rng: np.random.Generator) -> _Draw:
-    n_repeats = max(0, _round(len(rows.controls) / settings.controls_per_case) - len(rows.cases))
-    repeats = _cycle(rows.cases, n_repeats, rng)
-    places = np.concatenate([rows.cases, rows.controls, repeats])
-    order = rng.permutation(len(places))
-    return _Draw(places[order], order >= len(places) - len(repeats))
+def _upsample(seen: _Seen, rng: np.random.Generator) -> Places:
+    n_repeats = max(0, _round(len(seen.controls) / seen.settings.controls_per_case) - len(seen.cases))
+    return rng.permutation(np.concatenate([seen.cases, seen.controls, _cycle(seen.cases, n_repeats, rng)]))
 
 
-def _balance_batches(rows: _Rows, settings: BalanceSettings, batch_size: int, rng: np.random.Generator) -> _Draw:
-    n_cases = count_cases_of_batch(settings, batch_size)
-    n_controls = batch_size - n_cases
-    n_batches = len(rows.controls) // n_controls if len(rows.cases) else 0
-    cases = _cycle(rows.cases, n_batches * n_cases, rng).reshape(n_batches, n_cases)
-    controls = rng.permutation(rows.controls)[: n_batches * n_controls].reshape(n_batches, n_controls)
-    is_repeat = np.arange(n_batches * n_cases).reshape(n_batches, n_cases) >= len(rows.cases)
-    places = np.hstack([cases, controls])  # (batch, image)
-    order = rng.permuted(np.tile(np.arange(batch_size), (n_batches, 1)), axis=1)  # (batch, image)
-    is_repeat = np.hstack([is_repeat, np.zeros_like(controls, dtype=np.bool_)])  # (batch, image)
-    taken = [np.take_along_axis(each, order, axis=1).ravel() for each in (places, is_repeat)]  # (batch * image,)
-    return _Draw(taken[0].astype(np.int64), taken[1].astype(np.bool_))
+def _balance_batches(seen: _Seen, rng: np.random.Generator) -> Places:
+    n_cases = count_cases_of_batch(seen.settings, seen.batch_size)
+    n_controls = seen.batch_size - n_cases
+    n_batches = len(seen.controls) // n_controls if len(seen.cases) else 0
+    cases = _cycle(seen.cases, n_batches * n_cases, rng).reshape(n_batches, n_cases)
+    controls = rng.permutation(seen.controls)[: n_batches * n_controls].reshape(n_batches, n_controls)
+    return rng.permuted(np.hstack([cases, controls]), axis=1).ravel()  # (batch * image,)
 
 
-def _prefer_hard(rows: _Rows, settings: BalanceSettings, _: int, rng: np.random.Generator) -> _Draw:
-    n_controls = min(len(rows.controls), _round(len(rows.cases) * settings.controls_per_case))
-    n_hard = _round(n_controls * settings.hard_share)
-    by_chance = rng.permutation(rows.controls)
-    hardest_first = by_chance[np.argsort(-rows.hardness[by_chance], kind="stable")]  # chance decides among equals
-    others = rng.permutation(hardest_first[n_hard:])[: n_controls - n_hard]
-    places = np.concatenate([rows.cases, hardest_first[:n_hard], others])
-    return _Draw(rng.permutation(places), np.zeros(len(places), dtype=np.bool_))
+def _prefer_hard(seen: _Seen, rng: np.random.Generator) -> Places:
+    n_hard = _round(seen.n_wanted_controls * seen.settings.hard_share)
+    by_chance = rng.permutation(seen.controls)
+    hardest_first = by_chance[np.argsort(-seen.hardness[by_chance], kind="stable")]  # chance decides among equals
+    others = rng.permutation(hardest_first[n_hard:])[: seen.n_wanted_controls - n_hard]
+    return rng.permutation(np.concatenate([seen.cases, hardest_first[:n_hard], others]))
 
 
-_WAYS: dict[SamplingStrategy, Callable[[_Rows, BalanceSettings, int, np.random.Generator], _Draw]] = {
+_WAYS: dict[SamplingStrategy, Callable[[_Seen, np.random.Generator], Places]] = {
     "all": _each_once,
     "matched-controls": _each_once,
     "matched": _match,

@@ -8,7 +8,7 @@ import polars as pl
 
 from mammoscope.anatomy import Laterality, View
 from mammoscope.errors import LeakageError, TableError
-from mammoscope.exam import BREAST
+from mammoscope.exam import BREAST, OLDEST_YEARS
 from mammoscope.files import replacing, sha256_of_bytes
 
 SCHEMA: dict[str, pl.DataType] = {
@@ -42,7 +42,6 @@ FILE_NAME = "manifest.parquet"
 MANIFEST_VERSION = "1"
 _VERSION_KEY = "mammoscope.manifest_version"
 _HASH_KEY = "mammoscope.manifest_sha256"
-OLDEST_YEARS = 130
 HIGHEST_BIRADS = 6  # ACR BI-RADS assessment categories are 0 to 6
 _PROBLEMS_SHOWN = 50
 _ROWS_SHOWN = 8

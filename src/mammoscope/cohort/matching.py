@@ -63,7 +63,9 @@ def match_controls(
       (of `view` also how often), and the mean of the known ages.
     """
     breasts = _describe_breasts(rows, columns)
-    match = _match_breasts(breasts, columns, age_within_years, controls_per_case, rng=rng)
+    match = _match_breasts(
+        breasts, columns, age_within_years=age_within_years, controls_per_case=controls_per_case, rng=rng
+    )
     numbered = breasts.select(*BREAST, pl.Series("match", match).replace(-1, None))
     return rows.select(BREAST).join(numbered, on=BREAST, how="left", maintain_order="left")["match"]
 
@@ -131,9 +133,9 @@ def _describe(column: str) -> pl.Expr:
 def _match_breasts(
     breasts: pl.DataFrame,
     columns: Sequence[MatchColumn],
+    *,
     age_within_years: float,
     controls_per_case: int,
-    *,
     rng: np.random.Generator,
 ) -> Indices:
     """The set of each breast, -1 for none."""
@@ -152,7 +154,7 @@ def _match_breasts(
     )
     for breast, case, ages in strata.select("breast", "is_case", "age").iter_rows():
         places, of_case, years = np.array(breast), np.array(case), np.array(ages)
-        stratum = _Stratum(years[of_case], years[~of_case], age_within_years, rng)
+        stratum = _Stratum(years[of_case], years[~of_case], within=age_within_years, rng=rng)
         owner = stratum.match(controls_per_case)
         match[places[~of_case][owner >= 0]] = match[places[of_case]][owner[owner >= 0]]
     return match
@@ -162,7 +164,7 @@ class _Stratum:
     """Cases and controls that differ in age alone; controls stand by age, equal ones in an order by chance."""
 
     def __init__(
-        self, cases: NDArray[np.float64], controls: NDArray[np.float64], within: float, rng: np.random.Generator
+        self, cases: NDArray[np.float64], controls: NDArray[np.float64], *, within: float, rng: np.random.Generator
     ) -> None:
         by_chance = rng.permutation(len(controls))
         self.order = by_chance[np.argsort(controls[by_chance], kind="stable")]

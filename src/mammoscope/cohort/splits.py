@@ -14,7 +14,7 @@ import polars as pl
 
 from mammoscope.cohort.manifest import raise_problems
 from mammoscope.cohort.sources.csv_table import read_csv_table
-from mammoscope.cohort.stratify import deal_patients, describe_strata, even_out, number_labels
+from mammoscope.cohort.stratify import deal_patients, describe_strata, even_out, number_labels, order_of_name
 from mammoscope.errors import LeakageError, TableError, UserInputError
 from mammoscope.exam import BREAST
 
@@ -38,7 +38,7 @@ def assign_folds(manifest: pl.DataFrame, *, n_folds: int, rng: np.random.Generat
         UserInputError: fewer than two folds, or fewer cases or patients than folds.
     """
     _check_folds(manifest, n_folds)
-    return _deal(manifest, [1] * n_folds, list(range(n_folds)), rng)
+    return _deal(manifest, [1] * n_folds, list(range(n_folds)), rng=rng)
 
 
 def hold_out(manifest: pl.DataFrame, *, share: float, rng: np.random.Generator) -> pl.DataFrame:
@@ -58,7 +58,7 @@ def hold_out(manifest: pl.DataFrame, *, share: float, rng: np.random.Generator) 
                 f"to {name}; expected a share with one or more on either side"
             )
     parts = [exact.numerator, exact.denominator - exact.numerator]
-    return _deal(manifest, parts, [0, None], rng)
+    return _deal(manifest, parts, [0, None], rng=rng)
 
 
 def leave_one_out(manifest: pl.DataFrame, place: Place) -> pl.DataFrame:
@@ -90,11 +90,8 @@ def leave_one_out(manifest: pl.DataFrame, place: Place) -> pl.DataFrame:
 
 
 def list_places(manifest: pl.DataFrame, place: Place) -> list[str]:
-    """The sites (or machines) in the order of their folds: as numbers where all are numbers, else as text."""
-    places: list[str] = manifest[place].drop_nulls().unique().to_list()
-    if all(each.isdecimal() for each in places):
-        return sorted(places, key=lambda each: (int(each), each))
-    return sorted(places)
+    """The sites (or machines) in the order of their folds: numbers by their size, then texts by the alphabet."""
+    return sorted(manifest[place].drop_nulls().unique().to_list(), key=order_of_name)
 
 
 def count_travellers(manifest: pl.DataFrame, place: Place) -> int:
@@ -169,7 +166,7 @@ def summarise_folds(manifest: pl.DataFrame) -> pl.DataFrame:
 
 
 def _deal(
-    manifest: pl.DataFrame, parts: Sequence[int], folds: Sequence[int | None], rng: np.random.Generator
+    manifest: pl.DataFrame, parts: Sequence[int], folds: Sequence[int | None], *, rng: np.random.Generator
 ) -> pl.DataFrame:
     labels_by_patient = number_labels(describe_strata(manifest))
     labels, patients = list(labels_by_patient.values()), list(labels_by_patient)

@@ -42,13 +42,12 @@ def describe_strata(manifest: pl.DataFrame) -> pl.DataFrame:
         .then(pl.lit(UNDETERMINED))
         .otherwise(pl.lit("control"))
     )
-    band = (pl.col("age_years") // AGE_BAND_YEARS * AGE_BAND_YEARS).cast(pl.Int64)
     strata = manifest.select(
         "patient_id",
         outcome.alias("outcome"),
         pl.col("cancer").sum().over("patient_id").cast(pl.String).alias("cancer_images"),
         pl.col("site").fill_null(UNKNOWN),
-        pl.format("{} to {}", band, band + AGE_BAND_YEARS - 1).fill_null(UNKNOWN).alias("age_band"),
+        name_age_band().fill_null(UNKNOWN).alias("age_band"),
         pl.col("density").fill_null(UNKNOWN),
         pl.col("implant").cast(pl.String).fill_null(UNKNOWN),
         pl.when(n_images < MOST_VIEWS)
@@ -57,6 +56,22 @@ def describe_strata(manifest: pl.DataFrame) -> pl.DataFrame:
         .alias("views"),
     )
     return strata.unique().sort("patient_id", *STRATA)
+
+
+def start_age_band() -> pl.Expr:
+    """The first year of the band of ten years that an age is in."""
+    return (pl.col("age_years") // AGE_BAND_YEARS * AGE_BAND_YEARS).cast(pl.Int64)
+
+
+def name_age_band() -> pl.Expr:
+    """The band of ten years that an age is in, such as `50 to 59`."""
+    return pl.format("{} to {}", start_age_band(), start_age_band() + AGE_BAND_YEARS - 1)
+
+
+def order_of_name(name: str | None) -> tuple[bool, bool, int, str]:
+    """What sites, machines and other values are sorted by: numbers by size, then texts by the alphabet, then None."""
+    number = int(name) if name is not None and name.isdecimal() else None
+    return name is None, number is None, number or 0, name or ""
 
 
 def number_labels(strata: pl.DataFrame) -> dict[str, list[int]]:

@@ -20,6 +20,7 @@ from pydicom.multival import MultiValue
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from mammoscope.errors import ImageRefusedError
+from mammoscope.exam import OLDEST_YEARS
 from mammoscope.imaging.verdict import Verdict, refusal
 
 # what pydicom raises on elements of unknown kind or wrong length
@@ -40,6 +41,10 @@ _SEVERAL = (MultiValue, list)  # pydicom gives the numbers of an explicit VR as 
 
 _DATE = re.compile(r"[0-9]{8}")
 _TIME = re.compile(r"([0-9]{2})(?:([0-9]{2})(?:([0-9]{2})(?:\.([0-9]{1,6}))?)?)?")
+
+_AGE = re.compile(r"([0-9]{3})([DWMY])")  # PS3.5 6.2, AS: three digits and a unit
+_DAYS_OF_A_YEAR = 365.25
+_YEARS_OF_UNIT = {"D": 1 / _DAYS_OF_A_YEAR, "W": 7 / _DAYS_OF_A_YEAR, "M": 1 / 12, "Y": 1.0}
 
 _META_BYTES = 144  # preamble, DICM, and the element that says how long the rest of the meta header is (PS3.10 7.1)
 _MOST_INFLATED = 256 << 20  # bytes: the largest picture that is decoded, in 16 bits, and its elements
@@ -203,6 +208,20 @@ class ElementReader:
             raise self._refuse("TransferSyntaxUID", "nothing")
         return str(syntax)
 
+    def age_years(self) -> float | None:
+        """The age that Patient Age gives, or that follows from birth and study, with one decimal.
+
+        None where neither gives 0 to 130 years.
+        """
+        age = self.read("PatientAge", as_age)
+        if age is not None:
+            return age
+        birth, study = (self.read(keyword, as_date) for keyword in ("PatientBirthDate", "StudyDate"))
+        if birth is None or study is None:
+            return None
+        age = (study - birth).days / _DAYS_OF_A_YEAR
+        return round(age, 1) if 0 <= age <= OLDEST_YEARS else None
+
     def warn(self, code: str, sentence: str) -> None:
         """Note something odd, once however often it is read."""
         warning = HeaderWarning(code, sentence)
@@ -322,6 +341,21 @@ def as_date(value: Any) -> date:  # noqa: ANN401  # pydicom's values have no com
     if not _DATE.fullmatch(text):  # strptime takes months and days of one digit
         raise ValueError("not eight digits")
     return datetime.strptime(text, "%Y%m%d").date()  # noqa: DTZ007  # DICOM dates have no zone
+
+
+def as_age(value: Any) -> float:  # noqa: ANN401  # pydicom's values have no common type
+    """An age in years, from three digits and a unit: days, weeks, months or years (PS3.5 6.2, AS).
+
+    Raises:
+        ValueError: no age, or more than 130 years.
+    """
+    parts = _AGE.fullmatch(as_text(value))
+    if parts is None:
+        raise ValueError("not three digits and one of D, W, M, Y")
+    years = int(parts[1]) * _YEARS_OF_UNIT[parts[2]]
+    if years > OLDEST_YEARS:
+        raise ValueError("more years than anybody has lived")
+    return years
 
 
 def as_time(value: Any) -> time:  # noqa: ANN401  # pydicom's values have no common type

@@ -140,6 +140,7 @@ class Header:
     software: tuple[str, ...] = _from("SoftwareVersions", "C.7.5.1", default=())
 
     patient_id: str | None = _from("PatientID", "C.7.1.1")
+    age_years: float | None = _from("PatientAge PatientBirthDate StudyDate", "C.7.2.2")
     study_uid: str | None = _from("StudyInstanceUID", "C.7.2.1")
     series_uid: str | None = _from("SeriesInstanceUID", "C.7.3.1")
     image_uid: str | None = _from("SOPInstanceUID", "C.12.1")
@@ -320,6 +321,7 @@ def _parse_origin(element: ElementReader) -> dict[str, Any]:
         "model": element.read("ManufacturerModelName", as_text),
         "software": _or(element.read("SoftwareVersions", as_texts), ()),
         "patient_id": element.read("PatientID", as_text),
+        "age_years": element.age_years(),
         "study_uid": element.read("StudyInstanceUID", as_text),
         "series_uid": element.read("SeriesInstanceUID", as_text),
         "image_uid": element.read("SOPInstanceUID", as_text),

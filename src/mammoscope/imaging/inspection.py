@@ -25,7 +25,7 @@ from mammoscope.imaging.prepare import PreparedImage, PrepareSettings, prepare_i
 from mammoscope.imaging.verdict import Verdict, refusal, refuse_unreadable
 
 _IDENTIFYING: Final = frozenset(
-    {"patient_id", "study_uid", "series_uid", "image_uid", "acquisition_date", "acquisition_time"}
+    {"patient_id", "age_years", "study_uid", "series_uid", "image_uid", "acquisition_date", "acquisition_time"}
 )
 _LIGHTEST: Final = frozenset({Verdict.UNKNOWN_SIDE, Verdict.UNKNOWN_VIEW})  # a table can say them
 

@@ -12,15 +12,17 @@ from mammoscope.imaging.prepare import PrepareSettings
 from mammoscope.learning.network import CancerNetwork, build_network
 from mammoscope.learning.run import Run, open_run
 from mammoscope.learning.settings import Recipe
+from mammoscope.learning.table_inputs import TableEncoder, read_table_encoder
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """The networks of all trained folds of a run, on one device."""
+    """The networks of all trained folds of a run, on one device; `encoders` of their tables, empty without any."""
 
     run: Run
     networks: tuple[CancerNetwork, ...]
     device: torch.device
+    encoders: tuple[TableEncoder, ...] = ()
 
     @property
     def recipe(self) -> Recipe:
@@ -37,18 +39,27 @@ def open_bundle(path: Path, device: torch.device) -> Bundle:
     """The networks of a run folder.
 
     Raises:
-        RunError: no run, no trained fold, or weights that are torn or of another network.
+        RunError: no run, no trained fold, weights that are torn or of another network, or a table that is.
     """
     run = open_run(path)
     if not run.trained_folds:
         raise RunError(f"{path}: no fold of this run is trained; finish `mammoscope train` first")
-    networks = tuple(_load_network(run, fold).to(device).eval() for fold in run.trained_folds)
-    return Bundle(run, networks, device)
+    encoder_by_fold = _read_encoders(run)
+    networks = tuple(
+        _load_network(run, fold, encoder_by_fold.get(fold)).to(device).eval() for fold in run.trained_folds
+    )
+    return Bundle(run, networks, device, tuple(encoder_by_fold.values()))
 
 
-def _load_network(run: Run, fold: int) -> CancerNetwork:
+def _read_encoders(run: Run) -> dict[int, TableEncoder]:
+    """The encoder of each trained fold, in their order; none where the recipe has no columns of the table."""
+    settings = run.recipe.table
+    return {fold: read_table_encoder(run.table_path(fold), settings) for fold in run.trained_folds if settings.columns}
+
+
+def _load_network(run: Run, fold: int, encoder: TableEncoder | None) -> CancerNetwork:
     path = run.weights_path(fold)
-    network = build_network(run.recipe)
+    network = build_network(run.recipe, encoder)
     try:
         network.load_state_dict(load_file(path))
     except (SafetensorError, OSError, RuntimeError) as error:

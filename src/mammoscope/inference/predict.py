@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from mammoscope.cohort.manifest import SCHEMA
 from mammoscope.errors import UserInputError
 from mammoscope.evaluation.scores import SCORES_VERSION, aggregate_to_exams
 from mammoscope.exam import Mammogram, group_into_exams
@@ -17,6 +18,7 @@ from mammoscope.inference.bundle import Bundle
 from mammoscope.inference.engine import score_pictures
 from mammoscope.inference.reading import PreparedFile, ScoringTask, prepare_numbered
 from mammoscope.learning.scoring import combine_to_breasts
+from mammoscope.learning.table_inputs import COLUMNS, TableGap, count_gaps
 from mammoscope.learning.views import PictureLogits, concatenate
 
 _BATCH = 16
@@ -28,12 +30,16 @@ TaskRunner = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Scores of images, of breasts (as the run combines views) and of exams (the higher breast's), and the refused."""
+    """Scores of images, of breasts (as the run combines views) and of exams (the higher breast's), and the refused.
+
+    `gaps` are what the columns of the table lacked, one for each that the networks are given.
+    """
 
     image_scores: pl.DataFrame
     breast_scores: pl.DataFrame
     exam_scores: pl.DataFrame
     rejections: tuple[Rejection, ...]
+    gaps: tuple[TableGap, ...] = ()
 
 
 def predict(
@@ -48,7 +54,8 @@ def predict(
     logits: list[list[PictureLogits]] = []
     rejections: list[Rejection] = []
     for batch in _batches(_prepared(tasks, run_tasks, advance, rejections)):
-        logits.append(score_pictures(bundle, [prepared.pixels for prepared in batch]))
+        rows = _table_rows(batch) if bundle.encoders else None
+        logits.append(score_pictures(bundle, [prepared.pixels for prepared in batch], rows))
         files += [replace(prepared, pixels=_NO_PIXELS) for prepared in batch]  # what was scored is not kept
     mixed = _find_contradictions(files)
     rejections += [_reject_mixed(prepared) for prepared in files if prepared.mammogram.exam_id in mixed]
@@ -61,7 +68,8 @@ def predict(
     breast_scores = combine_to_breasts(image_scores, by_network, bundle.recipe.views.combine)
     exam_scores = aggregate_to_exams(breast_scores)
     refused = tuple(sorted(rejections, key=lambda rejection: rejection.path))
-    return Prediction(image_scores, breast_scores, exam_scores, refused)
+    gaps = count_gaps(bundle.encoders, _table_rows([files[place] for place in kept]))
+    return Prediction(image_scores, breast_scores, exam_scores, refused, gaps)
 
 
 def _prepared(
@@ -132,6 +140,14 @@ def _reject_mixed(prepared: PreparedFile) -> Rejection:
 def _batches(prepared: Iterator[PreparedFile]) -> Iterator[list[PreparedFile]]:
     while batch := list(islice(prepared, _BATCH)):
         yield batch
+
+
+def _table_rows(files: Sequence[PreparedFile]) -> pl.DataFrame:
+    """What is known of each file, in the columns that networks are given."""
+    return pl.DataFrame(
+        [{"image_id": prepared.mammogram.image_id, **prepared.facts} for prepared in files],
+        schema={name: SCHEMA[name] for name in ("image_id", *COLUMNS)},
+    )
 
 
 def _order_of_rows(files: Sequence[PreparedFile], left_out: set[str]) -> list[int]:

@@ -1,6 +1,7 @@
 """Files to prepared pictures, and whose they are: the part of worker processes, which load no torch to start soon."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -13,34 +14,42 @@ from mammoscope.imaging.canvas import CanvasPixels
 from mammoscope.imaging.header import Header
 from mammoscope.imaging.prepare import PrepareSettings
 from mammoscope.imaging.verdict import Verdict, refusal
+from mammoscope.learning.table_inputs import COLUMNS
+
+Facts = Mapping[str, object]
+"""What is known of an image, by columns of the manifest; one that is not there, or None, is not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoringTask:
     """A file to score; the mammogram is None where the file's own header must tell whose it is.
 
-    `name` is how sentences call the file: the file names of a hospital may hold a patient's.
+    `name` is how sentences call the file: the file names of a hospital may hold a patient's. `facts` are what a table
+    says of it beside.
     """
 
     name: str
     path: Path
     mammogram: Mammogram | None
     settings: PrepareSettings
+    facts: Facts = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedFile:
-    """A file that can be scored; pixels are (row, column)."""
+    """A file that can be scored; pixels are (row, column), `facts` what its table or else its header says."""
 
     name: str
     path: Path
     mammogram: Mammogram
     pixels: CanvasPixels
+    facts: Facts = field(default_factory=dict)
 
 
 def tasks_from_table(manifest: pl.DataFrame, settings: PrepareSettings) -> list[ScoringTask]:
-    """A task for each row of a manifest, which says whose image it is."""
+    """A task for each row of a manifest, which says whose image it is, and all that a network is given beside it."""
     columns = manifest.select("path", "image_id", "patient_id", "exam_id", "laterality", "view")
+    facts = manifest.select(COLUMNS).to_dicts()
     return [
         ScoringTask(
             image_id,
@@ -53,8 +62,9 @@ def tasks_from_table(manifest: pl.DataFrame, settings: PrepareSettings) -> list[
                 view=View(view),
             ),
             settings,
+            facts[place],
         )
-        for path, image_id, patient_id, exam_id, laterality, view in columns.iter_rows()
+        for place, (path, image_id, patient_id, exam_id, laterality, view) in enumerate(columns.iter_rows())
     ]
 
 
@@ -78,8 +88,10 @@ def prepare_file(task: ScoringTask) -> PreparedFile | Rejection:
     if isinstance(prepared, Rejection):
         return prepared
     try:
-        mammogram = task.mammogram or _read_mammogram(prepared.header, task)
-        return PreparedFile(task.name, task.path, mammogram, prepared.pixels)
+        if task.mammogram is not None:
+            return PreparedFile(task.name, task.path, task.mammogram, prepared.pixels, task.facts)
+        mammogram = _read_mammogram(prepared.header, task)
+        return PreparedFile(task.name, task.path, mammogram, prepared.pixels, _read_facts(prepared.header))
     except ImageRefusedError as error:
         return Rejection(task.name, str(task.path), error.code, error.sentence)
 
@@ -104,6 +116,18 @@ def _read_mammogram(header: Header, task: ScoringTask) -> Mammogram:
         laterality=header.laterality,
         view=header.view,
     )
+
+
+def _read_facts(header: Header) -> Facts:
+    """What a header says for the columns of a manifest, as `mammoscope index dicom` reads it."""
+    return {
+        "age_years": header.age_years,
+        "implant": header.has_implant,
+        "view": None if header.view is None else header.view.value,
+        "laterality": None if header.laterality is None else header.laterality.value,
+        "machine": header.model or None,
+        "manufacturer": header.manufacturer or None,
+    }
 
 
 def _refuse_unknown(verdict: Verdict, name: str, attribute: str) -> Exception:

@@ -13,19 +13,30 @@ from mammoscope.cohort.balance import count_epoch
 from mammoscope.imaging.store import PreparedStore
 from mammoscope.learning.examples import draw_examples
 from mammoscope.learning.settings import Recipe
+from mammoscope.learning.table_inputs import TableEncoder
+from mammoscope.learning.table_layer import TableTensors, to_tensors
 
 
 class Batch(NamedTuple):
     """Pictures as stored, (picture, row, column) of 8 or 16 bits, and whose they are.
 
     `examples` has the number of the example of each picture, 0 and up, (picture,); `targets` are 0 or 1, (example,).
-    `strengths` say how many times as much as the recipe says each picture is changed; empty is once.
+    `strengths` say how many times as much as the recipe says each picture is changed; empty is once. `table` is what
+    the manifest says of each picture, None where the network is not given it.
     """
 
     pictures: torch.Tensor
     examples: torch.Tensor
     targets: torch.Tensor
     strengths: tuple[float, ...] = ()
+    table: TableTensors | None = None
+
+
+class Pictures(NamedTuple):
+    """Pictures to score, as stored, (picture, row, column), and what the table says of each where it is given."""
+
+    stored: torch.Tensor
+    table: TableTensors | None = None
 
 
 class Draw(NamedTuple):
@@ -36,11 +47,16 @@ class Draw(NamedTuple):
 
 
 class StorePictures(Dataset[Batch]):
-    """The pictures and outcomes of manifest rows; a list of draws gives a whole batch at once."""
+    """The pictures and outcomes of manifest rows, and with an encoder their table; a list of draws gives a batch.
 
-    def __init__(self, rows: pl.DataFrame, store: PreparedStore) -> None:
+    Raises:
+        TableError: a number of the table is not finite.
+    """
+
+    def __init__(self, rows: pl.DataFrame, store: PreparedStore, encoder: TableEncoder | None = None) -> None:
         self.image_ids: list[str] = rows["image_id"].to_list()
         self.targets = torch.tensor(rows["cancer"].cast(pl.Float32).to_list())
+        self.table = None if encoder is None else to_tensors(encoder.encode(rows))
         self.store = store
 
     def __len__(self) -> int:
@@ -50,13 +66,15 @@ class StorePictures(Dataset[Batch]):
         return self.__getitems__([draw])
 
     def __getitems__(self, draws: Sequence[Draw]) -> Batch:
-        pictures = [self.store.read(self.image_ids[position]) for draw in draws for position in draw.positions]
+        positions = [position for draw in draws for position in draw.positions]
+        pictures = [self.store.read(self.image_ids[position]) for position in positions]
         n_views = torch.tensor([len(draw.positions) for draw in draws])  # (example,)
         return Batch(
             torch.from_numpy(np.stack(pictures)),
             torch.repeat_interleave(n_views),
             self.targets[[draw.positions[0] for draw in draws]],
             tuple(draw.strength for draw in draws for _ in draw.positions),
+            None if self.table is None else self.table.take(positions),
         )
 
 

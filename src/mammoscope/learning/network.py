@@ -13,8 +13,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from mammoscope.errors import ConfigError, WeightsError
+from mammoscope.errors import ConfigError, MammoscopeError, WeightsError
 from mammoscope.learning.settings import BackboneSettings, HeadSettings, Recipe
+from mammoscope.learning.table_inputs import TableEncoder
+from mammoscope.learning.table_layer import TableLayer, TableTensors, join_table
 
 FROM_HUB, RANDOM = "hub", "none"
 _ATTENTION_WIDTH = 128  # as in the experiments of arXiv:1802.04712
@@ -50,11 +52,11 @@ class NetworkOutput(NamedTuple):
 
 
 class CancerNetwork(nn.Module):
-    """Pictures (picture, 1, row, column) in [0, 1] to what is said of each."""
+    """Pictures (picture, 1, row, column) in [0, 1], and what the table says of them, to what is said of each."""
 
     backbone: Any  # timm's networks share methods, not a type
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, encoder: TableEncoder | None = None) -> None:
         super().__init__()
         self.mean, self.spread = recipe.picture.mean, recipe.picture.spread
         self.backbone = _create_backbone(recipe.backbone)
@@ -62,13 +64,16 @@ class CancerNetwork(nn.Module):
             self.backbone.requires_grad_(requires_grad=False)
         self.pooling = Pooling(recipe.head.pooling)
         width: int = self.backbone.num_features * (2 if recipe.head.pooling == "catavgmax" else 1)
+        self.table_layer = None if encoder is None else TableLayer(encoder, recipe.table)
+        width += 0 if encoder is None else recipe.table.hidden
         self.head = _build_head(width, recipe.head)
         self.view_attention = ViewAttention(width) if recipe.views.combine == "attention" else None
 
-    def forward(self, pictures: torch.Tensor) -> NetworkOutput:
+    def forward(self, pictures: torch.Tensor, table: TableTensors | None = None) -> NetworkOutput:
         """The logits of pictures, and their weights where views are combined by attention, else zeros."""
         normalised = (pictures - self.mean) / self.spread
-        features = self.pooling(self.backbone.forward_features(normalised))  # (picture, channel)
+        pooled = self.pooling(self.backbone.forward_features(normalised))  # (picture, channel)
+        features = join_table(pooled, table, self.table_layer)  # (picture, channel and the table's)
         cancer: torch.Tensor = self.head(features).squeeze(1)  # (picture,)
         view = torch.zeros_like(cancer) if self.view_attention is None else self.view_attention(features)
         return NetworkOutput(cancer, view)
@@ -92,13 +97,22 @@ class ViewAttention(nn.Module):
         return weights
 
 
-def build_network(recipe: Recipe) -> CancerNetwork:
+def build_network(recipe: Recipe, encoder: TableEncoder | None = None) -> CancerNetwork:
     """The network of a recipe with random weights, in channels-last memory order.
+
+    `encoder` is that of the fold, where the recipe has columns of the table.
 
     Raises:
         ConfigError: timm knows no network of that name, or not with these options, or it gives no maps of features.
+        MammoscopeError: the encoder is of other columns than the recipe.
     """
-    return CancerNetwork(recipe).to(memory_format=torch.channels_last)
+    found = () if encoder is None else encoder.columns
+    if set(found) != set(recipe.table.columns):
+        raise MammoscopeError(
+            f"network: found an encoder of the columns {', '.join(found) or 'none'}, expected those of the recipe, "
+            f"{', '.join(recipe.table.columns) or 'none'}; give the encoder of the fold"
+        )
+    return CancerNetwork(recipe, encoder).to(memory_format=torch.channels_last)
 
 
 def load_backbone(network: CancerNetwork, backbone: BackboneSettings) -> None:

@@ -4,6 +4,7 @@ from mammoscope.cohort.balance import USED_KEYS
 from mammoscope.cohort.matching import DEFAULT_AGE_WITHIN_YEARS
 from mammoscope.errors import ConfigError
 from mammoscope.learning.settings import LossSettings, Recipe
+from mammoscope.learning.table_inputs import SHORTCUTS
 
 _SURROGATES = ("average-precision", "pf1")
 _LOSSES_THAT_USE = {
@@ -38,12 +39,23 @@ def check_recipe(recipe: Recipe, name_or_path: str) -> None:
             f"recipe {name_or_path}: views.combine: found 'attention' with level = 'image', where no view is weighed; "
             "expected it with level = 'breast'"
         )
+    _check_table(recipe, name_or_path)
     _check_balance(recipe, name_or_path)
     _check_loss(recipe, name_or_path)
     sizes = recipe.picture
     for name in ("train", "held_out"):
         if (getattr(sizes, f"{name}_rows") is None) != (getattr(sizes, f"{name}_columns") is None):
             raise ConfigError(f"recipe {name_or_path}: picture.{name}_rows and _columns: expected both or neither")
+
+
+def _check_table(recipe: Recipe, name_or_path: str) -> None:
+    found = [column for column in recipe.table.columns if column in SHORTCUTS]
+    if found and not recipe.table.allow_shortcuts:
+        raise ConfigError(
+            f"recipe {name_or_path}: table.columns: found {', '.join(map(repr, found))}, which tells cancer by how a "
+            "cohort was made (where its cases come from), and not by the breast; leave it out, or set "
+            "table.allow_shortcuts = true"
+        )
 
 
 def _check_balance(recipe: Recipe, name_or_path: str) -> None:

@@ -3,7 +3,8 @@
 recipe.toml          the resolved recipe
 prepare.toml         how the pictures were prepared
 environment.json     versions, commit, seed, hashes of manifest and store; carries the schema version
-folds/<k>/           weights.safetensors, history.csv, scores.parquet of the held-out fold; balance.csv of a match
+folds/<k>/           weights.safetensors, history.csv, scores.parquet of the held-out fold; balance.csv of a match;
+                      table.json where the recipe gives the network columns of the manifest
 scores.parquet       the out-of-fold scores of all folds that are done
 operating_points.json  thresholds, each judged on folds that it was not chosen on
 """
@@ -47,6 +48,10 @@ class Run:
     def weights_path(self, fold: int) -> Path:
         """The weights of a fold; the file is there when the fold is trained."""
         return self.fold_path(fold) / "weights.safetensors"
+
+    def table_path(self, fold: int) -> Path:
+        """How the table is encoded for the network of a fold, where the recipe gives it columns."""
+        return self.fold_path(fold) / "table.json"
 
     @property
     def trained_folds(self) -> tuple[int, ...]:

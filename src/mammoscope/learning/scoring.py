@@ -8,7 +8,7 @@ import torch
 
 from mammoscope.evaluation.scores import SCORES_VERSION, aggregate_to_breasts
 from mammoscope.exam import BREAST
-from mammoscope.learning.batches import to_network_input
+from mammoscope.learning.batches import Pictures, to_network_input
 from mammoscope.learning.network import CancerNetwork, NetworkOutput
 from mammoscope.learning.settings import Recipe
 from mammoscope.learning.views import Combination, PictureLogits, combine_to_probabilities
@@ -37,18 +37,18 @@ def choose_device(name: str = "auto") -> torch.device:
 
 @torch.inference_mode()
 def score_batches(
-    network: CancerNetwork, batches: Iterable[torch.Tensor], *, recipe: Recipe, device: torch.device
+    network: CancerNetwork, batches: Iterable[Pictures], *, recipe: Recipe, device: torch.device
 ) -> PictureLogits:
-    """What a network says of stored pictures; batches are (picture, row, column)."""
+    """What a network says of the pictures of batches, one batch after another."""
     network.eval()
     dtype = autocast_type(recipe.precision, device)
     outputs = []
-    for pictures in batches:
+    for stored, table in batches:
         grey = to_network_input(
-            pictures.to(device), rows=recipe.picture.held_out_rows, columns=recipe.picture.held_out_columns
+            stored.to(device), rows=recipe.picture.held_out_rows, columns=recipe.picture.held_out_columns
         )
         with torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None):
-            outputs.append(network(grey))
+            outputs.append(network(grey, None if table is None else table.to(device)))
     return gather_outputs(outputs)
 
 

@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field
 from mammoscope.cohort.balance import BalanceSettings, SamplingStrategy
 from mammoscope.config import Settings
 from mammoscope.evaluation.operating_points import OperatingPointSettings
+from mammoscope.learning.table_inputs import TableSettings
 from mammoscope.learning.views import Combination
 
 Level = Literal["image", "breast"]
@@ -163,6 +164,7 @@ class Recipe(Settings):
     backbone: BackboneSettings
     views: ViewsSettings = ViewsSettings()
     head: HeadSettings = HeadSettings()
+    table: TableSettings = TableSettings()
     augment: AugmentSettings = AugmentSettings()
     loss: LossSettings = LossSettings()
     auxiliary: AuxiliarySettings = AuxiliarySettings()

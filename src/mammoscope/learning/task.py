@@ -14,6 +14,7 @@ from mammoscope.learning.network import CancerNetwork, NetworkOutput
 from mammoscope.learning.schedule import rate_factor
 from mammoscope.learning.scoring import gather_outputs
 from mammoscope.learning.settings import OptimizerSettings, Recipe
+from mammoscope.learning.table_layer import TableTensors, drop_table
 from mammoscope.learning.views import PictureLogits, combine_views
 
 
@@ -41,7 +42,7 @@ class TrainingTask(lightning.LightningModule):
         picture = self.recipe.picture
         grey = to_network_input(batch.pictures, rows=picture.train_rows, columns=picture.train_columns)
         changed = augment(grey, self.recipe.augment, generator=self.generator, strengths=batch.strengths)
-        logits = self._combine(self.network(changed), batch)
+        logits = self._combine(self.network(changed, self._drop_table(batch)), batch)
         loss = cancer_loss(logits, batch.targets, self.loss_terms)
         self._refuse_divergence(loss.detach(), "loss")
         self._losses.append(loss.detach())
@@ -55,7 +56,7 @@ class TrainingTask(lightning.LightningModule):
         """
         picture = self.recipe.picture
         grey = to_network_input(batch.pictures, rows=picture.held_out_rows, columns=picture.held_out_columns)
-        output = NetworkOutput(*(part.detach().cpu() for part in self.network(grey)))
+        output = NetworkOutput(*(part.detach().cpu() for part in self.network(grey, batch.table)))
         self._refuse_divergence(torch.stack(output), "scores")
         self._held_out.append(output)
 
@@ -70,6 +71,10 @@ class TrainingTask(lightning.LightningModule):
         logits = gather_outputs(self._held_out)
         self._held_out.clear()
         return logits
+
+    def _drop_table(self, batch: Batch) -> TableTensors | None:
+        chance, n_examples = self.recipe.table.dropout, len(batch.targets)
+        return drop_table(batch.table, batch.examples, n_examples=n_examples, chance=chance, generator=self.generator)
 
     def _combine(self, output: NetworkOutput, batch: Batch) -> torch.Tensor:
         """The logits of the examples of a batch, (example,), in full precision."""

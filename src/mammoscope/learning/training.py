@@ -23,13 +23,21 @@ from mammoscope.evaluation.discrimination import auc, average_precision
 from mammoscope.evaluation.scores import list_breasts, read_scores, write_scores
 from mammoscope.files import replacing
 from mammoscope.imaging.store import PreparedStore
-from mammoscope.learning.batches import Batch, EpochSampler, StorePictures, held_out_batches, training_batches
+from mammoscope.learning.batches import (
+    Batch,
+    EpochSampler,
+    Pictures,
+    StorePictures,
+    held_out_batches,
+    training_batches,
+)
 from mammoscope.learning.examples import list_examples
 from mammoscope.learning.losses import ExampleCounts, LossTerms, set_loss_terms
 from mammoscope.learning.network import CancerNetwork, build_network, load_backbone
 from mammoscope.learning.run import Run, forget_resume_point
 from mammoscope.learning.scoring import autocast_type, choose_device, score_batches, tabulate_scores
 from mammoscope.learning.settings import Recipe
+from mammoscope.learning.table_inputs import TableEncoder, fit_table_encoder, write_table_encoder
 from mammoscope.learning.task import TrainingTask
 
 _HELD_OUT_BATCH = 32
@@ -104,6 +112,15 @@ def loss_terms_of(sampler: EpochSampler) -> LossTerms:
         for counts in (sampler.counts, count_epoch(list_examples(sampler.rows, sampler.recipe.level)))
     )
     return set_loss_terms(sampler.recipe.loss, drawn=drawn, trainable=trainable)
+
+
+def fit_table(training: pl.DataFrame, recipe: Recipe) -> TableEncoder | None:
+    """The encoder of the recipe's columns, from all rows that may be trained on; None for a recipe without columns.
+
+    Raises:
+        ConfigError, TableError: as `fit_table_encoder`.
+    """
+    return fit_table_encoder(training, recipe.table) if recipe.table.columns else None
 
 
 def add_scores(training: pl.DataFrame, path: Path) -> pl.DataFrame:
@@ -181,7 +198,7 @@ def _count_accumulated(recipe: Recipe) -> int:
 def train_fold(
     run: Run, manifest: pl.DataFrame, store: PreparedStore, *, fold: int, on_step: Callable[[int], None]
 ) -> pl.DataFrame:
-    """Train one fold, or go on with it; write its history, out-of-fold scores and weights, and return the scores.
+    """Train one fold, or go on with it; write its history, out-of-fold scores, table and weights; return the scores.
 
     Raises:
         TableError, StoreError, ConfigError, WeightsError: as `select_rows`, `build_network` and `load_backbone`, or the
@@ -189,25 +206,28 @@ def train_fold(
     """
     recipe, device = run.recipe, choose_device()
     training, held_out = select_rows(manifest, store, fold=fold, recipe=recipe)
+    encoder = fit_table(training, recipe)
     with torch.random.fork_rng(
         [0] if device.type == "cuda" else []
     ):  # what follows draws from torch's own state; the caller's stays as it was
         torch.manual_seed(recipe.seed + fold)
-        network = build_network(recipe)
+        network = build_network(recipe, encoder)
         load_backbone(network, recipe.backbone)
         sampler = EpochSampler(training, recipe, fold=fold)
         n_steps = recipe.epochs * count_steps(len(sampler), recipe)
         task = TrainingTask(network, recipe, fold=fold, n_steps=n_steps, loss_terms=loss_terms_of(sampler))
-        batches = training_batches(StorePictures(training, store), sampler)
-        held_out_loader = held_out_batches(StorePictures(held_out, store), size=_HELD_OUT_BATCH)
+        batches = training_batches(StorePictures(training, store, encoder), sampler)
+        held_out_loader = held_out_batches(StorePictures(held_out, store, encoder), size=_HELD_OUT_BATCH)
         history = History(run.fold_path(fold) / "history.csv", held_out, sampler, on_step)
         _fit(task, batches, held_out_loader, history=history, state=run.fold_path(fold) / "resume" / "state.ckpt")
-        pictures = (batch.pictures for batch in held_out_loader)
+        pictures = (Pictures(batch.pictures, batch.table) for batch in held_out_loader)
         logits = score_batches(network.to(device), pictures, recipe=recipe, device=device)
     scores = tabulate_scores(held_out, logits, recipe.views.combine)
     if recipe.sampling == "matched":
         _write_balance(training, recipe, fold=fold, path=run.fold_path(fold) / "balance.csv")
     write_scores(scores, run.fold_path(fold) / "scores.parquet")
+    if encoder is not None:
+        write_table_encoder(encoder, run.table_path(fold))
     write_weights(network, run.weights_path(fold))
     forget_resume_point(run, fold)
     return scores

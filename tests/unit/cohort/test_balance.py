@@ -307,3 +307,13 @@ def test_the_table_of_a_match_is_that_of_the_epoch_drawn_by_the_same_chance(rows
     assert table.filter("is_matched")["column"].to_list() == ["view"]
     density = table.row(by_predicate=pl.col("column") == "density", named=True)
     assert density["after"] == 0.0 < density["before"]
+
+
+@pytest.mark.parametrize("strategy", ["upsample", "balanced-batch"])
+def test_a_case_is_changed_more_from_its_second_time_on(rows: pl.DataFrame, strategy: SamplingStrategy) -> None:
+    drawn = draw(rows, strategy, seed=5, repeat_strength=2.0)
+    seen: set[str] = set()
+    for image_id, strength in drawn.select("image_id", "strength").iter_rows():
+        assert strength == (2.0 if image_id in seen else 1.0)
+        seen.add(image_id)
+    assert drawn["strength"].max() == 2.0

@@ -224,8 +224,8 @@ def test_a_fold_for_each_site_in_the_order_of_their_numbers(manifest_of: Manifes
     assert set(left.select("site", "fold").iter_rows()) == {("2", 0), ("9", 1), ("10", 2)}
 
 
-def test_places_that_are_no_numbers_are_in_the_order_of_their_text(manifest_of: ManifestOf) -> None:
-    assert list_places(manifest_of([True] * 3, sites=("b", "10", "9")), "site") == ["10", "9", "b"]
+def test_places_that_are_no_numbers_come_after_those_that_are(manifest_of: ManifestOf) -> None:
+    assert list_places(manifest_of([True] * 4, sites=("b", "10", "a", "9")), "site") == ["9", "10", "a", "b"]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import polars as pl
 import pytest
 
-from mammoscope.cohort.stratify import STRATA, deal_patients, describe_strata, even_out, number_labels
+from mammoscope.cohort.stratify import STRATA, deal_patients, describe_strata, even_out, number_labels, order_of_name
 
 ManifestOf = Callable[..., pl.DataFrame]
 
@@ -131,3 +131,8 @@ def test_labels_are_shared_by_those_who_are_alike(manifest_of: ManifestOf) -> No
     assert labels["patient0"] == labels["patient1"]
     assert len(set(labels["patient0"]) - set(labels["patient2"])) == len(STRATA)  # site, alone and in pairs
     assert sorted({label for each in labels.values() for label in each}) == list(range(28 + 7))
+
+
+def test_names_are_in_the_order_of_numbers_then_texts_then_none() -> None:
+    names = [None, "b", "10", "", "9", "a", "-1"]
+    assert sorted(names, key=order_of_name) == ["9", "10", "", "-1", "a", "b", None]

@@ -12,6 +12,7 @@ from pydicom.multival import MultiValue
 from mammoscope.errors import ImageRefusedError
 from mammoscope.imaging.elements import (
     ElementReader,
+    as_age,
     as_code,
     as_date,
     as_intercept,
@@ -36,6 +37,22 @@ def _several(*values: object) -> MultiValue[Any]:
 )
 def test_a_date_is_a_day(text: str, day: date) -> None:
     assert as_date(text) == day
+
+
+@pytest.mark.parametrize(
+    ("text", "years"),
+    [("000Y", 0.0), ("130Y", 130.0), (" 061Y ", 61.0), ("018M", 1.5), ("999M", 83.25), ("999D", 999 / 365.25)],
+)
+def test_an_age_is_in_years(text: str, years: float) -> None:
+    assert as_age(text) == pytest.approx(years)
+
+
+@pytest.mark.parametrize("text", ["", "61", "61Y", "0061Y", "061", "061y", "-61Y", "061 Y", "\u0660\u0666\u0661Y"])
+def test_what_is_no_age_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not three digits and one of D, W, M, Y"):
+        as_age(text)
+    with pytest.raises(ValueError, match="more years than anybody has lived"):
+        as_age("131Y")
 
 
 @pytest.mark.parametrize(

@@ -244,6 +244,7 @@ def test_a_sentence_holds_no_patient(make_dicom: MakeDicom) -> None:
         ("AcquisitionDate", "20230405", "acquisition_date", date(2023, 4, 5)),
         ("AcquisitionTime", "0915", "acquisition_time", time(9, 15)),
         ("PixelSpacing", ["0.1", "0.2"], "pixel_spacing_mm", (0.1, 0.2)),
+        ("PatientAge", "061Y", "age_years", 61.0),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Invalid value for VR")  # pydicom's, as the file is made
@@ -253,6 +254,26 @@ def test_a_field_is_what_its_element_says(
     assert getattr(read_header(make_dicom(**{keyword: written}), name="1"), field) == expected
     if keyword not in {"SOPClassUID", "NumberOfFrames"}:
         assert getattr(read_header(make_dicom(**{keyword: None}), name="1"), field) in {None, ()}
+
+
+@pytest.mark.parametrize(
+    ("elements", "years"),
+    [
+        ({"PatientAge": "052W", "PatientBirthDate": "19400101", "StudyDate": "20000101"}, 52 * 7 / 365.25),
+        ({"PatientBirthDate": "19400101", "StudyDate": "20000101"}, 60.0),
+        ({"PatientBirthDate": "19400702", "StudyDate": "20000101"}, 59.5),
+        ({"PatientAge": "unknown", "PatientBirthDate": "19400101", "StudyDate": "20000101"}, 60.0),
+        ({"PatientBirthDate": "20000102", "StudyDate": "20000101"}, None),
+        ({"PatientBirthDate": "18600101", "StudyDate": "20000101"}, None),
+        ({"PatientBirthDate": "19400101"}, None),
+        ({"StudyDate": "20000101"}, None),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*VR AS")  # pydicom's, as the file is made
+def test_the_age_is_the_one_given_or_follows_from_birth_and_study(
+    make_dicom: MakeDicom, elements: dict[str, object], years: float | None
+) -> None:
+    assert read_header(make_dicom(**elements), name="1").age_years == pytest.approx(years)
 
 
 @pytest.mark.parametrize(
@@ -272,6 +293,9 @@ def test_a_field_is_what_its_element_says(
         ("AcquisitionDate", "202304", "acquisition_date"),
         ("AcquisitionTime", "9", "acquisition_time"),
         ("PixelPaddingValue", [1, 2], "padding"),
+        ("PatientAge", "61", "age_years"),
+        ("PatientAge", "131Y", "age_years"),
+        ("PatientBirthDate", "1940", "age_years"),
         ("PixelIntensityRelationshipSign", [1, -1], "intensity_sign"),
     ],
 )

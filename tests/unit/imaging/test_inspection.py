@@ -128,11 +128,12 @@ def test_the_list_has_every_field_of_a_header_that_has_a_tag(make_dicom: MakeDic
 
 
 def test_the_list_hides_who_it_is_unless_asked(make_dicom: MakeDicom) -> None:
-    header = read_header(make_dicom(PatientID="Secret", AcquisitionDate="20010203"), name="a")
+    header = read_header(make_dicom(PatientID="Secret", PatientAge="091Y", AcquisitionDate="20010203"), name="a")
     hidden = {line.name: line.value for line in list_header(header, with_identifiers=False)}
     shown = {line.name: line.value for line in list_header(header, with_identifiers=True)}
     assert (hidden["patient id"], hidden["acquisition date"]) == ("given, hidden", "given, hidden")
     assert (shown["patient id"], shown["acquisition date"]) == ("Secret", "2001-02-03")
+    assert (hidden["age years"], shown["age years"]) == ("given, hidden", "91")
     assert not any("Secret" in value for value in hidden.values())
 
 

@@ -107,7 +107,9 @@ def test_a_batch_says_how_strongly_each_picture_is_changed(
 ) -> None:
     recipe = recipe_of("sampling=upsample", "balance.repeat_strength=2.0", "batch.size=8")
     batches = list(training_batches(pictures, EpochSampler(rows, recipe, fold=0)))
-    drawn = [(target, strength) for batch in batches for target, strength in zip(*batch[2:], strict=True)]
+    drawn = [
+        (target, strength) for batch in batches for target, strength in zip(batch.targets, batch.strengths, strict=True)
+    ]
     # 24 controls and 8 cases, and 16 repeats of cases
     assert sorted((float(target), strength) for target, strength in drawn) == (
         [(0.0, 1.0)] * 24 + [(1.0, 1.0)] * 8 + [(1.0, 2.0)] * 16

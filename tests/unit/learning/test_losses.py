@@ -17,6 +17,7 @@ from mammoscope.learning.losses import ExampleCounts, prevalence_shift, set_loss
 from mammoscope.learning.network import CancerNetwork, build_network
 from mammoscope.learning.run import Run
 from mammoscope.learning.settings import LossSettings, Recipe
+from mammoscope.learning.table_inputs import TableEncoder
 from mammoscope.learning.training import loss_terms_of, select_rows, train_fold
 
 RecipeOf = Callable[..., Recipe]
@@ -37,8 +38,8 @@ def train_constant(
     """A training of one epoch, of a network that gives one logit for every picture."""
 
     def train(*assignments: str, logit: float) -> Run:
-        def build(recipe: Recipe) -> CancerNetwork:
-            network = build_network(recipe)
+        def build(recipe: Recipe, encoder: TableEncoder | None) -> CancerNetwork:
+            network = build_network(recipe, encoder)
             weight, bias = list(network.head.parameters())[-2:]
             torch.nn.init.zeros_(weight)
             torch.nn.init.constant_(bias, logit)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from mammoscope.learning.batches import Pictures
 from mammoscope.learning.network import build_network
 from mammoscope.learning.scoring import autocast_type, choose_device, score_batches
 from mammoscope.learning.settings import Recipe
@@ -21,8 +22,8 @@ def test_scores_are_probabilities_whatever_the_batches(recipe_of: RecipeOf) -> N
     torch.manual_seed(3)
     network = build_network(recipe_of("head.dropout=0.5")).train()
     pictures = torch.randint(0, 256, (7, 64, 32), dtype=torch.uint8)
-    whole = score_batches(network, [pictures], recipe=recipe_of(), device=CPU).probabilities
-    three = [pictures[:2], pictures[2:4], pictures[4:]]
+    whole = score_batches(network, [Pictures(pictures)], recipe=recipe_of(), device=CPU).probabilities
+    three = [Pictures(part) for part in (pictures[:2], pictures[2:4], pictures[4:])]
     parts = score_batches(network, three, recipe=recipe_of(), device=CPU).probabilities
     assert whole.dtype == np.float64
     assert ((whole > 0) & (whole < 1)).all()
@@ -34,7 +35,7 @@ def test_pictures_of_16_bits_are_scored_as_those_of_8(recipe_of: RecipeOf) -> No
     network = build_network(recipe_of())
     grey = np.random.default_rng(0).integers(0, 256, (2, 64, 32))
     eight, sixteen = torch.from_numpy(grey.astype(np.uint8)), torch.from_numpy((grey * 257).astype(np.uint16))
-    scores = [score_batches(network, [each], recipe=recipe_of(), device=CPU) for each in (eight, sixteen)]
+    scores = [score_batches(network, [Pictures(each)], recipe=recipe_of(), device=CPU) for each in (eight, sixteen)]
     assert np.abs(scores[0].probabilities - scores[1].probabilities).max() < 1e-6
 
 
@@ -42,7 +43,7 @@ def test_the_size_to_score_at_is_the_held_out_one(recipe_of: RecipeOf) -> None:
     recipe = recipe_of("picture.held_out_rows=128", "picture.held_out_columns=64")
     network, seen = build_network(recipe), []
     network.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape)))
-    score_batches(network, [torch.zeros(2, 64, 32, dtype=torch.uint8)], recipe=recipe, device=CPU)
+    score_batches(network, [Pictures(torch.zeros(2, 64, 32, dtype=torch.uint8))], recipe=recipe, device=CPU)
     assert seen == [(2, 1, 128, 64)]
 
 
@@ -53,7 +54,7 @@ def test_the_network_computes_in_the_precision_of_the_recipe(
     recipe, seen = recipe_of(f"precision={precision}"), []
     network = build_network(recipe)
     network.head.register_forward_hook(lambda _, __, output: seen.append(output.dtype))
-    score_batches(network, [torch.zeros(1, 64, 32, dtype=torch.uint8)], recipe=recipe, device=CPU)
+    score_batches(network, [Pictures(torch.zeros(1, 64, 32, dtype=torch.uint8))], recipe=recipe, device=CPU)
     assert seen == [expected]
 
 

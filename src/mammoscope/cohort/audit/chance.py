@@ -75,7 +75,7 @@ def deal_outcomes(outcomes: Outcomes, patients: Indices, *, n_draws: int, rng: n
 
 
 def _deal_folds(outcomes: Outcomes, patients: Indices, *, n_folds: int, rng: np.random.Generator) -> Indices:
-    """The fold of each breast, (draw, breast), dealt as `deal_patients` does."""
+    """The fold of each breast, (draw, breast), dealt as `deal_into_folds` does."""
     n_patients = int(patients.max()) + 1
     is_case = np.zeros((len(outcomes), n_patients), dtype=np.bool_)
     draws, breasts = np.nonzero(outcomes)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from mammoscope.cohort.stratify import order_of_name
 from mammoscope.exam import BREAST
 
 VALUE_COLUMNS = (
@@ -152,9 +153,10 @@ def count_values(manifest: pl.DataFrame, column: str) -> ValueTable:
     counts = manifest.group_by(column).len("n_images")
     known = counts.drop_nulls(column)
     shown = known.sort("n_images", column, descending=[True, False]).head(_MOST_VALUES)
-    rows = [*shown.sort(column).iter_rows(), *counts.filter(pl.col(column).is_null()).iter_rows()]
-    values = tuple(ValueCount(value=name_value(value), n_images=n_images) for value, n_images in _in_order(rows))
-    return ValueTable(column=column, values=values, n_left_out=known.height - shown.height)
+    rows = pl.concat([shown, counts.filter(pl.col(column).is_null())]).iter_rows()
+    values = [ValueCount(value=name_value(value), n_images=n_images) for value, n_images in rows]
+    in_order = sorted(values, key=lambda count: order_of_name(count.value))
+    return ValueTable(column=column, values=tuple(in_order), n_left_out=known.height - shown.height)
 
 
 def count_images_per_patient(manifest: pl.DataFrame) -> ValueTable:
@@ -219,12 +221,6 @@ def name_value(value: object) -> str | None:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return None if value is None else str(value)
-
-
-def _in_order(rows: list[tuple[object, int]]) -> list[tuple[object, int]]:
-    """Texts that are whole numbers (of sites, of machines) in the order of the numbers."""
-    is_number = all(value is None or str(value).isdecimal() for value, _ in rows)
-    return sorted(rows, key=lambda row: (row[0] is None, int(str(row[0] or 0)))) if is_number else rows
 
 
 def _age_edges(ages: pl.Series) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -36,7 +36,7 @@ class Auc:
     high: float | None
 
 
-def deal_patients(is_case: Outcomes, *, rng: np.random.Generator) -> Indices | None:
+def deal_into_folds(is_case: Outcomes, *, rng: np.random.Generator) -> Indices | None:
     """The fold of each patient, those with and those without cancer dealt alike; None with fewer than two of either."""
     n_folds = min(MOST_FOLDS, int(is_case.sum()), int((~is_case).sum()))
     if n_folds < MIN_FOLDS:

@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mammoscope.cohort.audit.counts import name_value
+from mammoscope.cohort.stratify import order_of_name
 from mammoscope.pages.page import encode_jpeg
 
 N_SAMPLED = 24  # pictures of a machine: enough for a mean grey value within a few percent, and read within a second
@@ -65,7 +66,7 @@ def summarise_machines(manifest: pl.DataFrame, store: PictureSource) -> tuple[Ma
     pictures = manifest.select("image_id", "machine").join(store.prepared, on="image_id", maintain_order="left")
     groups = pictures.partition_by("machine", maintain_order=True)
     summaries = [_summarise(group, store) for group in groups]
-    return tuple(sorted(summaries, key=_order))
+    return tuple(sorted(summaries, key=lambda summary: order_of_name(summary.machine)))
 
 
 def _summarise(pictures: pl.DataFrame, store: PictureSource) -> MachineSummary:
@@ -114,8 +115,3 @@ def _mean_and_sd(contents: Iterable[NDArray[np.float32]]) -> tuple[float, float]
     n, total, squares = sums.sum(axis=0)
     mean = total / n
     return float(mean), float(np.sqrt(max(0.0, squares / n - mean**2)))
-
-
-def _order(summary: MachineSummary) -> tuple[bool, bool, int, str]:
-    name = summary.machine or ""
-    return summary.machine is None, not name.isdecimal(), int(name) if name.isdecimal() else 0, name

@@ -6,6 +6,7 @@ from math import sqrt
 import polars as pl
 
 from mammoscope.cohort.audit.counts import name_value, views_of_breasts
+from mammoscope.cohort.stratify import name_age_band, order_of_name, start_age_band
 from mammoscope.exam import BREAST
 
 # the quantile of the normal distribution for 95 %
@@ -63,13 +64,13 @@ def effective_number(n_cases: pl.Series, n_breasts: pl.Series) -> float:
 
 def add_groups(manifest: pl.DataFrame) -> pl.DataFrame:
     """The manifest with the age band of each image and the views of its breast, as text."""
-    decade = (pl.col("age_years") // 10 * 10).cast(pl.Int64)
+    start = start_age_band()
     bands = (
-        pl.when(decade < _YOUNGEST_BAND_YEARS)
+        pl.when(start < _YOUNGEST_BAND_YEARS)
         .then(pl.lit(f"below {_YOUNGEST_BAND_YEARS}"))
-        .when(decade >= _OLDEST_BAND_YEARS)
+        .when(start >= _OLDEST_BAND_YEARS)
         .then(pl.lit(f"{_OLDEST_BAND_YEARS} and above"))
-        .otherwise(pl.format("{} to {}", decade, decade + 9))
+        .otherwise(name_age_band())
     )
     images = manifest.with_columns(bands.alias("age_band"))
     return images.join(views_of_breasts(manifest), on=BREAST, how="left", maintain_order="left")
@@ -110,8 +111,5 @@ def _share(group: str | None, patients: pl.DataFrame) -> GroupShare:
 
 
 def _order(group: GroupShare) -> tuple[bool, bool, int, str]:
-    """Numbers by their size, then texts by the alphabet (with `below` first), the missing one last."""
-    name = group.group
-    if name is None:
-        return True, True, 0, ""
-    return False, not name.isdecimal(), int(name) if name.isdecimal() else 0, name.replace("below", "")
+    """As all names, with `below` before its number."""
+    return order_of_name(None if group.group is None else group.group.replace("below", ""))

@@ -14,7 +14,7 @@ from mammoscope.cohort.audit.cross_validation import (
     Auc,
     Indices,
     auc_over_folds,
-    deal_patients,
+    deal_into_folds,
     score_out_of_fold,
 )
 from mammoscope.exam import BREAST
@@ -57,7 +57,7 @@ KIND_BY_COLUMN = {
     "invasive": ColumnKind.OUTCOME,
     "difficult_negative": ColumnKind.OUTCOME,
 }
-# what a prepared store may know of an image beside its size
+# what a prepared store knows of an image beside its size
 _STORE_COLUMNS = ("transfer_syntax", "decoder", "is_inverted", "row_spacing_mm")
 # whether these are missing may follow from the outcome or the site; the others are never null, or not of the image
 _MAY_BE_MISSING = (*KIND_BY_COLUMN, "prepared_picture")
@@ -110,7 +110,7 @@ def audit_shortcuts(
     outcomes = breasts["cancer"].to_numpy().astype(np.bool_)
     patients = np.unique(breasts["patient_id"].to_numpy(), return_inverse=True)[1]
     is_case_patient = np.bincount(patients, outcomes) > 0
-    folds = deal_patients(is_case_patient, rng=rng) if len(patients) else None
+    folds = deal_into_folds(is_case_patient, rng=rng) if len(patients) else None
     audit = ShortcutAudit(
         n_breasts=len(outcomes),
         n_cases=int(outcomes.sum()),
@@ -181,8 +181,7 @@ def _add_store_columns(manifest: pl.DataFrame, prepared: pl.DataFrame | None) ->
     if prepared is None:
         return manifest
     size = pl.format("{} x {}", "original_rows", "original_columns").alias("image_size")
-    extra = [name for name in _STORE_COLUMNS if name in prepared.columns]
-    facts = prepared.select("image_id", size, pl.lit("yes").alias("prepared_picture"), *extra)
+    facts = prepared.select("image_id", size, pl.lit("yes").alias("prepared_picture"), *_STORE_COLUMNS)
     return manifest.join(facts, on="image_id", how="left", maintain_order="left")
 
 

@@ -8,8 +8,9 @@ from typing import TypeVar
 import polars as pl
 
 from mammoscope.anatomy import parse_laterality, parse_view
-from mammoscope.cohort.manifest import OLDEST_YEARS, SCHEMA, Problem, name_rows
+from mammoscope.cohort.manifest import SCHEMA, Problem, name_rows
 from mammoscope.errors import UserInputError
+from mammoscope.exam import OLDEST_YEARS
 
 ValueT = TypeVar("ValueT")
 

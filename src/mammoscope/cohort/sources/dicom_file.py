@@ -1,27 +1,18 @@
 """One DICOM file to one row of a manifest, or the reason why not, from the bytes before its pixels."""
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
-from typing import Final
 
 from pydicom import dcmread, uid
 from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
 
-from mammoscope.cohort.manifest import OLDEST_YEARS
 from mammoscope.errors import ImageRefusedError
-from mammoscope.imaging.elements import ElementReader, as_date, as_text, judging_elements, refuse_without_pixels
+from mammoscope.imaging.elements import judging_elements, refuse_without_pixels
 from mammoscope.imaging.header import Header, parse_dataset
 from mammoscope.imaging.object_kind import judge_kind
 from mammoscope.imaging.verdict import Verdict, refusal, refuse_unreadable
-
-# PS3.5 6.2, AS: three digits and a unit
-_AGE: Final = re.compile(r"([0-9]{3})([DWMY])")
-_YEARS_OF_UNIT: Final = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
-_DAYS_OF_A_YEAR: Final = 365.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +61,7 @@ def read_file(path: Path, accepted: Collection[str] = ()) -> DicomRow | Rejected
         dataset = read_elements(path, name=name)
         header = parse_dataset(dataset, name=name)
         _refuse(header, accepted, name)
-        return _to_row(header, dataset, path)
+        return _to_row(header, path)
     except OSError as error:
         return RejectedFile(
             image_id=None,
@@ -133,7 +124,7 @@ def _refuse(header: Header, accepted: Collection[str], name: str) -> None:
             raise refusal(verdict, name, found=found, expected="one that names it", advice=advice)
 
 
-def _to_row(header: Header, dataset: FileDataset, path: Path) -> DicomRow:
+def _to_row(header: Header, path: Path) -> DicomRow:
     return DicomRow(
         image_id=header.image_uid or "",
         patient_id=header.patient_id or "",
@@ -141,40 +132,8 @@ def _to_row(header: Header, dataset: FileDataset, path: Path) -> DicomRow:
         laterality=str(header.laterality),
         view=str(header.view),
         path=str(path),
-        age_years=_read_age(ElementReader(dataset, path.stem)),
+        age_years=header.age_years,
         implant=header.has_implant,
         machine=header.model or None,
         manufacturer=header.manufacturer or None,
     )
-
-
-def _read_age(element: ElementReader) -> float | None:
-    """The age that the header gives, or that follows from birth and study; None where it is unknown or impossible."""
-    with judging_elements(element.name):
-        age = element.read("PatientAge", _to_age)
-        if age is None:
-            birth, study = (element.read(keyword, as_date) for keyword in ("PatientBirthDate", "StudyDate"))
-            age = _to_years(birth, study)
-    return age if age is not None and 0 <= age <= OLDEST_YEARS else None
-
-
-def _to_age(value: object) -> float:
-    return parse_age(as_text(value))
-
-
-def parse_age(text: str) -> float:
-    """The years of an age as DICOM writes it, such as 061Y or 007M.
-
-    Raises:
-        ValueError: it is written otherwise.
-    """
-    parts = _AGE.fullmatch(text)
-    if parts is None:
-        raise ValueError("no age")
-    return int(parts[1]) * _YEARS_OF_UNIT[parts[2]]
-
-
-def _to_years(birth: date | None, study: date | None) -> float | None:
-    if birth is None or study is None:
-        return None
-    return round((study - birth).days / _DAYS_OF_A_YEAR, 1)

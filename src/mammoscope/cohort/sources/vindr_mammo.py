@@ -10,10 +10,9 @@ from typing import Final
 
 import polars as pl
 
-from mammoscope.cohort.manifest import HIGHEST_BIRADS, OLDEST_YEARS, SCHEMA
+from mammoscope.cohort.manifest import HIGHEST_BIRADS, SCHEMA
 from mammoscope.cohort.sources.columns import ColumnReader, fill_schema, find_disagreeing, spell_sides, spell_views
 from mammoscope.cohort.sources.csv_table import read_csv_table, require_columns
-from mammoscope.cohort.sources.dicom_file import parse_age
 from mammoscope.cohort.sources.indexing import (
     Handling,
     ImagePlace,
@@ -27,7 +26,8 @@ from mammoscope.cohort.sources.indexing import (
     with_paths,
 )
 from mammoscope.cohort.sources.outcomes import OutcomeRule, decide_outcomes, findings_by_birads
-from mammoscope.exam import BREAST
+from mammoscope.exam import BREAST, OLDEST_YEARS
+from mammoscope.imaging.elements import as_age
 
 SOURCE: Final = "vindr_mammo"
 _TEST_STUDIES: Final = "studies of the test part"
@@ -130,7 +130,7 @@ def _add_metadata(rows: pl.DataFrame, path: Path, reader: ColumnReader) -> tuple
     )
     ours = raw.with_row_index("line", offset=1).join(numbered, on=_IMAGE, maintain_order="left")
     told = ColumnReader(ours, labels=[f"{path.name} row {line}" for line in ours["line"]])
-    ages = told.read(_AGE, _to_age, pl.Float64(), expected=f"an age such as 053Y, of {OLDEST_YEARS} years at most")
+    ages = told.read(_AGE, as_age, pl.Float64(), expected=f"an age such as 053Y, of {OLDEST_YEARS} years at most")
     for found in find_disagreeing(ours, [_IMAGE], "line"):
         told.note_all(found, f"{_IMAGE}: one image", expected="each once", code="duplicate")
     for problem in told.problems:
@@ -147,10 +147,3 @@ def _add_metadata(rows: pl.DataFrame, path: Path, reader: ColumnReader) -> tuple
     n_without = rows.filter(~pl.col("image_id").is_in(known["image_id"].to_list())).height
     sentence = f"{path}: no row for {n_without} images, whose age and machine stay unknown"
     return filled.select(list(SCHEMA)), (sentence,) if n_without else ()
-
-
-def _to_age(text: str) -> float:
-    age = parse_age(text)
-    if age > OLDEST_YEARS:
-        raise ValueError("no age")
-    return age

@@ -62,6 +62,9 @@ class Shelf:
             pl.lit(20, pl.Int64).alias("content_rows"),
             pl.lit(10, pl.Int64).alias("content_columns"),
             pl.lit(value=False).alias("is_inverted"),
+            pl.lit("1.2.840.10008.1.2.1").alias("transfer_syntax"),
+            pl.lit("raw").alias("decoder"),
+            pl.lit(0.07).alias("row_spacing_mm"),
             pl.lit("same").alias("content_hash"),
             pl.col("image_id").alias("file_hash"),
         )

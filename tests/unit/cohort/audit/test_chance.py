@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mammoscope.cohort.audit.chance import N_DRAWS, deal_outcomes, judge_columns
-from mammoscope.cohort.audit.cross_validation import auc_over_folds, average_auc, deal_patients, score_out_of_fold
+from mammoscope.cohort.audit.cross_validation import auc_over_folds, average_auc, deal_into_folds, score_out_of_fold
 
 # six patients of one breast, three of two, two of four; cancer in one breast of three of them, in three of another
 PATIENTS = np.repeat(np.arange(11), [1] * 6 + [2] * 3 + [4] * 2)
@@ -15,7 +15,7 @@ OUTCOMES = np.isin(np.arange(len(PATIENTS)), [0, 6, 8, 12, 13, 15])
 def test_counts_of_values_give_the_auc_of_the_breasts(seed: int) -> None:
     rng = np.random.default_rng(seed)
     codes, outcomes = rng.integers(0, 2 + 2 * seed, 150), rng.random(150) < 0.2
-    folds = deal_patients(outcomes, rng=rng)
+    folds = deal_into_folds(outcomes, rng=rng)
     assert folds is not None
     n_breasts, n_cases = np.zeros((2, 2 + 2 * seed, 5), dtype=np.intp)
     np.add.at(n_breasts, (codes, folds), 1)
@@ -45,7 +45,7 @@ def test_every_breast_is_as_likely_to_have_cancer() -> None:
 def test_a_column_that_knows_the_outcome_has_the_least_p_and_a_useless_one_has_not() -> None:
     rng = np.random.default_rng(0)
     outcomes = np.arange(200) < 40
-    folds = deal_patients(outcomes, rng=rng)
+    folds = deal_into_folds(outcomes, rng=rng)
     assert folds is not None
     known, useless = (outcomes ^ (rng.random(200) < 0.1)).astype(np.intp), rng.integers(0, 3, 200)
     p = judge_columns([known, useless], outcomes, patients=np.arange(200), folds=folds, rng=rng)
@@ -69,7 +69,7 @@ def test_perfect_order_of_two_patients_is_what_chance_brings() -> None:
 def test_more_columns_make_a_p_larger() -> None:
     rng = np.random.default_rng(3)
     outcomes = np.arange(300) < 60
-    folds = deal_patients(outcomes, rng=rng)
+    folds = deal_into_folds(outcomes, rng=rng)
     assert folds is not None
     column = (outcomes & (rng.random(300) < 0.2)) | (rng.random(300) < 0.1)
     others = [rng.integers(0, 4, 300) for _ in range(20)]
@@ -83,7 +83,7 @@ def test_more_columns_make_a_p_larger() -> None:
 def test_where_many_breasts_are_in_memory_draws_come_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mammoscope.cohort.audit.chance._MOST_AT_ONCE", 2 * 120)
     outcomes = np.arange(120) < 20
-    folds = deal_patients(outcomes, rng=np.random.default_rng(0))
+    folds = deal_into_folds(outcomes, rng=np.random.default_rng(0))
     assert folds is not None
     codes = outcomes.astype(np.intp)
     p = judge_columns([codes], outcomes, patients=np.arange(120), folds=folds, rng=np.random.default_rng(0))

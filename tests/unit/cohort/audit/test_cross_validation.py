@@ -6,7 +6,7 @@ import pytest
 from mammoscope.cohort.audit.cross_validation import (
     SMOOTHING_BREASTS,
     auc_over_folds,
-    deal_patients,
+    deal_into_folds,
     score_out_of_fold,
 )
 
@@ -16,7 +16,7 @@ ONE_FOLD = np.zeros(6, dtype=np.intp)
 
 def test_both_kinds_of_patients_are_dealt_alike() -> None:
     is_case = np.arange(103) < 12
-    folds = deal_patients(is_case, rng=np.random.default_rng(0))
+    folds = deal_into_folds(is_case, rng=np.random.default_rng(0))
     assert folds is not None
     assert sorted(np.bincount(folds[is_case])) == [2, 2, 2, 3, 3]
     assert sorted(np.bincount(folds[~is_case])) == [18, 18, 18, 18, 19]
@@ -24,12 +24,12 @@ def test_both_kinds_of_patients_are_dealt_alike() -> None:
 
 @pytest.mark.parametrize("n_cases", [0, 1, 9, 10])
 def test_with_one_patient_of_a_kind_nothing_is_dealt(n_cases: int) -> None:
-    assert deal_patients(np.arange(10) < n_cases, rng=np.random.default_rng(0)) is None
+    assert deal_into_folds(np.arange(10) < n_cases, rng=np.random.default_rng(0)) is None
 
 
 @pytest.mark.parametrize(("n_cases", "n_folds"), [(2, 2), (4, 4), (8, 2), (7, 3)])
 def test_there_are_as_many_folds_as_patients_of_the_rarer_kind(n_cases: int, n_folds: int) -> None:
-    folds = deal_patients(np.arange(10) < n_cases, rng=np.random.default_rng(0))
+    folds = deal_into_folds(np.arange(10) < n_cases, rng=np.random.default_rng(0))
     assert folds is not None
     assert folds.max() + 1 == n_folds
 

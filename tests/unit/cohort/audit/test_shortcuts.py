@@ -16,6 +16,13 @@ from mammoscope.cohort.audit.shortcuts import (
 )
 
 BuildCohort = Callable[..., pl.DataFrame]
+# the same of all pictures of a store
+OF_STORE = (
+    pl.lit("1.2.840.10008.1.2.1").alias("transfer_syntax"),
+    pl.lit("pillow").alias("decoder"),
+    pl.lit(value=False).alias("is_inverted"),
+    pl.lit(0.07).alias("row_spacing_mm"),
+)
 
 
 def by_column(audit: ShortcutAudit) -> dict[str, Shortcut]:
@@ -110,13 +117,13 @@ def test_a_store_adds_what_files_tell(planted: pl.DataFrame) -> None:
         "image_id",
         pl.when("cancer").then(4096).otherwise(2048).cast(pl.Int64).alias("original_rows"),
         pl.lit(1024, pl.Int64).alias("original_columns"),
-        pl.lit("pillow").alias("decoder"),
+        *OF_STORE,
     )
     found = run(planted, prepared)
     assert found["image_size"].auc.value > 0.99  # the one without a picture is a value of its own
     assert found["image_size"].n_values == 3
     assert found["prepared picture is missing"].kind is ColumnKind.MISSING
-    assert "transfer_syntax" not in found
+    assert found["transfer_syntax"].n_values == 2  # of one, and without a picture
 
 
 @pytest.mark.parametrize("cancer", [[True, False, False], [True, True, True], [False] * 3, [None] * 3])
@@ -166,7 +173,8 @@ def test_texts_are_numbered_with_the_missing_one_first() -> None:
 
 
 def test_a_breast_has_its_pictures_where_each_image_has_one(miniature: pl.DataFrame) -> None:
-    prepared = pl.DataFrame({"image_id": ["image-0", "image-2", "image-3"], "original_rows": 9, "original_columns": 7})
+    sizes = pl.DataFrame({"image_id": ["image-0", "image-2", "image-3"], "original_rows": 9, "original_columns": 7})
+    prepared = sizes.with_columns(OF_STORE)
     breasts = describe_breasts(miniature, prepared)
     assert breasts["prepared_picture"].to_list() == [None, "yes", None, None]
     assert breasts["image_size"].to_list() == ["9 x 7", "9 x 7", None, None]
