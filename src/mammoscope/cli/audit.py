@@ -58,7 +58,7 @@ def _write(content: "Audit", manifest: "pl.DataFrame", output: Path, *, facts: "
     from mammoscope.cohort.audit.page import render
     from mammoscope.files import write_json, write_text
 
-    page = render(content, facts=facts, is_synthetic="phantom" in manifest["source"])
+    page = render(content, facts=facts, n_phantoms=int((manifest["source"] == "phantom").sum()))
     names = {"page": "audit.html", "figures": "audit.json", "rows": "audit_findings.csv"}
     paths = {what: output / name for what, name in names.items()}
     write_json(paths["figures"], content.to_json())

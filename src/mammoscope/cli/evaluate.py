@@ -48,7 +48,7 @@ def evaluate(
         why_no_pictures=why_no_pictures,
         facts=facts_of(content.environment),
         histories=content.histories,
-        is_synthetic="phantom" in (content.environment or {}).get("sources", ()),
+        sources=(content.environment or {}).get("sources", ()),
     )
     write_json(run / "evaluation.json", evaluation.to_json())
     write_text(run / "report.html", page)

@@ -13,7 +13,7 @@ def join(
     output: Annotated[Path, typer.Option("--output", "-o", help="The cohort folder to write.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Join cohorts into one; ids are kept apart by their sources, and the result is split anew.
+    """Join cohorts into one; ids, sites and machines are kept apart by source, and the result is split anew.
 
     Example: mammoscope join rsna vindr -o both
     """

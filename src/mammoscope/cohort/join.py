@@ -1,4 +1,4 @@
-"""Several cohorts in one: ids are kept apart by source, folds are left behind."""
+"""Several cohorts in one: ids, sites and machines are kept apart by source, folds are left behind."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +14,14 @@ from mammoscope.exam import BREAST
 _LEAST: Final = 2
 _NAMED_AT_MOST: Final = 3
 _IDS: Final = ("image_id", "patient_id", "exam_id")
+_PLACES: Final = ("site", "machine")
+_WORDS: Final = {
+    "patient_id": "patients",
+    "exam_id": "exams",
+    "image_id": "images",
+    "site": "sites",
+    "machine": "machines",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +33,9 @@ class JoinedCohort:
 
 
 def join_cohorts(cohorts: Sequence[Path], output: Path) -> JoinedCohort:
-    """The rows of several cohorts, every id with its source before it: `rsna-10006`; what was joined before stays.
+    """The rows of several cohorts, every id, site and machine with its source before it: `rsna-10006`.
+
+    What was joined before stays. Machine 49 of two sources is two machines: a number means nothing to another archive.
 
     Cohorts of one source share its ids: the same patient in two of them is one patient. Folds are left behind, because
     they were dealt for each cohort alone.
@@ -70,11 +80,13 @@ def _check_paths(cohorts: Sequence[Path], manifests: Sequence[pl.DataFrame]) -> 
 
 
 def _with_prefixes(manifest: pl.DataFrame) -> pl.DataFrame:
-    """The rows with the source before every id; where all ids of a source have it, they were joined before."""
+    """The rows with the source before every id and place; where all of a source have it, they were joined before."""
     prefix = pl.col("source") + "-"
-    is_joined = pl.all_horizontal(pl.col(name).str.starts_with(prefix) for name in _IDS).all().over("source")
+    named = (*_IDS, *_PLACES)
+    has_prefix = pl.all_horizontal(pl.col(name).str.starts_with(prefix).fill_null(value=True) for name in named)
+    is_joined = has_prefix.all().over("source")
     return manifest.with_columns(
-        pl.when(is_joined).then(name).otherwise(prefix + pl.col(name)).alias(name) for name in _IDS
+        pl.when(is_joined).then(name).otherwise(prefix + pl.col(name)).alias(name) for name in named
     )
 
 
@@ -84,15 +96,17 @@ def _check_identities(joined: pl.DataFrame, manifests: Sequence[pl.DataFrame]) -
     Raises:
         TableError: with their number and the sources.
     """
-    before = pl.concat(manifests).select(pl.struct("source", name).alias(f"own_{name}") for name in _IDS)
-    rows = joined.select(*_IDS, "source").hstack(before)
-    for name, word in (("patient_id", "patients"), ("exam_id", "exams"), ("image_id", "images")):
-        counts = rows.group_by(name).agg(pl.col(f"own_{name}").n_unique(), "source").filter(pl.col(f"own_{name}") > 1)
+    before = pl.concat(manifests).select(pl.struct("source", name).alias(f"own_{name}") for name in _WORDS)
+    rows = joined.select(*_WORDS, "source").hstack(before)
+    for name, word in _WORDS.items():
+        counts = rows.drop_nulls(name).group_by(name).agg(pl.col(f"own_{name}").n_unique(), "source")
+        counts = counts.filter(pl.col(f"own_{name}") > 1)
         if counts.height:
             sources = " and ".join(sorted(set(counts["source"].explode())))
+            what = "a name" if name in _PLACES else "an id"
             raise TableError(
-                f"join: {counts.height} {word} of {sources} would share an id, expected one for each; index one cohort "
-                "under another name of its source, or join all cohorts at once if one was joined before"
+                f"join: {counts.height} {word} of {sources} would share {what}, expected one for each; index one "
+                "cohort under another name of its source, or join all cohorts at once if one was joined before"
             )
 
 

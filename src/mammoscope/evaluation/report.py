@@ -24,6 +24,7 @@ _TRAINING_CAPTIONS = {
 }
 _SIDE_BY_CODE = {Laterality.LEFT.value: "left", Laterality.RIGHT.value: "right"}
 # what a run may say about itself on a page that is passed on: never where files lie, nor on whose machine
+_PHANTOM = "phantom"
 _FACT_GROUPS = ("versions",)
 _FACT_NAMES = ("version", "commit", "seed", "hash", "backbone")
 
@@ -35,13 +36,14 @@ def render(  # noqa: PLR0913  # the parts of one page, all but the first by name
     why_no_pictures: str = "No prepared images were at hand, so no pictures are shown.",
     facts: Sequence[Fact] = (),
     histories: Sequence[History] = (),
-    is_synthetic: bool = False,
+    sources: Sequence[str] = (),
 ) -> str:
-    """The page, as text; equal input gives equal text."""
+    """The page, as text; equal input gives equal text. `phantom` is the synthetic one of `sources`."""
     breast = evaluation.breast
     page = page_template("mammoscope.evaluation", "report.html.j2", name_of=name_of).render(
         lead=_lead(evaluation),
-        is_synthetic=is_synthetic,
+        is_synthetic=set(sources) == {_PHANTOM},
+        synthetic_part="Some of the images" if _PHANTOM in sources and set(sources) != {_PHANTOM} else "",
         breast=breast,
         image=evaluation.image,
         confidence=f"{evaluation.bootstrap.confidence:.0%}".replace("%", f"{NO_BREAK_SPACE}%"),

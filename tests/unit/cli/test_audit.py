@@ -107,6 +107,10 @@ def test_phantoms_are_named_so(run_cli: CliRun, tmp_cohort: Path, tmp_path: Path
     write_manifest(read_manifest(tmp_cohort).with_columns(source=pl.lit("phantom")), tmp_cohort)
     run_cli("audit", tmp_cohort, "-o", tmp_path)
     assert "Synthetic phantoms: no figure" in (tmp_path / "audit.html").read_text()
+    source = pl.when(pl.int_range(pl.len()) < 4).then(pl.lit("phantom")).otherwise(pl.lit("rsna"))
+    write_manifest(read_manifest(tmp_cohort).with_columns(source=source), tmp_cohort)
+    run_cli("audit", tmp_cohort, "-o", tmp_path)
+    assert "4 of 20 images are synthetic phantoms" in (tmp_path / "audit.html").read_text()
 
 
 def test_the_seed_gives_the_same_files(run_cli: CliRun, tmp_cohort: Path, tmp_path: Path) -> None:

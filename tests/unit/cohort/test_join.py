@@ -38,8 +38,34 @@ def test_ids_are_kept_apart_by_source(write_cohort: WriteCohort, tmp_path: Path)
     assert joined.manifest.row(8, named=True)["image_id"] == "vindr-0LCC"
     assert joined.manifest.row(8, named=True)["exam_id"] == "vindr-exam0"
     before = pl.concat([read_manifest(one), read_manifest(other)])
-    ids = ["image_id", "patient_id", "exam_id"]
-    assert joined.manifest.drop(ids).equals(before.drop(ids))
+    named = ["image_id", "patient_id", "exam_id", "site", "machine"]
+    assert joined.manifest.drop(named).equals(before.drop(named))
+
+
+def test_sites_and_machines_are_kept_apart_by_source(write_cohort: WriteCohort, tmp_path: Path) -> None:
+    """A machine 21 of one archive is not that of another: left out together, they would be one fold."""
+    one, other = (
+        write_cohort("a", "rsna", site="1", machine="21"),
+        write_cohort("b", "phantom", machine="21", site=None),
+    )
+    joined = join_cohorts([one, other], tmp_path / "c").manifest
+    assert set(joined.select("source", "site", "machine").iter_rows()) == {
+        ("rsna", "rsna-1", "rsna-21"),
+        ("phantom", None, "phantom-21"),
+    }
+    write_manifest(joined, tmp_path / "c")
+    third = write_cohort("d", "vindr", machine="21", site="1")
+    again = join_cohorts([tmp_path / "c", third], tmp_path / "e").manifest
+    assert set(again["machine"]) == {"rsna-21", "phantom-21", "vindr-21"}
+
+
+def test_machines_that_would_get_one_name_are_refused(write_cohort: WriteCohort, tmp_path: Path) -> None:
+    one = write_cohort("a", "hospital", machine="2-0")
+    other = write_cohort("b", "hospital-2", machine="0")
+    with pytest.raises(
+        TableError, match=r"join: 1 machines? of hospital and hospital-2 would share a name, expected one"
+    ):
+        join_cohorts([one, other], tmp_path / "c")
 
 
 def test_a_joined_cohort_can_be_joined_again(write_cohort: WriteCohort, tmp_path: Path) -> None:
@@ -76,8 +102,8 @@ def test_an_id_that_begins_like_its_source_is_kept_apart_from_others(write_cohor
 
 def test_ids_that_may_have_their_source_already_are_not_guessed_at(write_cohort: WriteCohort, tmp_path: Path) -> None:
     one, other = (
-        with_patients(write_cohort("a", "uk"), "uk-1", "uk-2"),
-        with_patients(write_cohort("b", "uk"), "1", "3"),
+        with_patients(write_cohort("a", "uk", site=None), "uk-1", "uk-2"),
+        with_patients(write_cohort("b", "uk", site=None), "1", "3"),
     )
     with pytest.raises(TableError, match="join: 1 patients of uk would share an id, expected one for each"):
         join_cohorts([one, other], tmp_path / "c")

@@ -254,6 +254,22 @@ def test_a_bad_breast_is_left_out_whole_when_that_is_set(  # noqa: PLR0913, PLR0
     assert cohort.rejected["sentence"][0].count("expected") == 1
 
 
+def test_every_row_that_is_left_out_stands_among_the_rejected(write_table: WriteTable) -> None:
+    rows = [*change(1, "image_id", "")[:1], *change(2, "image_id", "")[1:2], *ROWS[2:], ROWS[2]]
+    cohort = read_rsna(write_table(*rows), None, handling=Handling(on_conflict="exclude"))
+    assert cohort.rejected["image_id"].to_list() == [None, None, "103", "103"]
+    assert cohort.manifest.height + cohort.rejected.height == len(rows)
+
+
+def test_the_own_fault_of_a_row_is_its_reason(write_table: WriteTable) -> None:
+    rows = change(1, "age", "old")[:1] + change(2, "age", "young")[1:2] + ROWS[2:]
+    cohort = read_rsna(write_table(*rows), None, handling=Handling(on_conflict="exclude"))
+    assert [sentence.split(", ")[1] for sentence in cohort.rejected["sentence"]] == [
+        "age: found 'old'",
+        "age: found 'young'",
+    ]
+
+
 def test_an_image_of_two_patients_takes_both_exams_with_it(write_table: WriteTable) -> None:
     rows = [*change(4, "image_id", "101"), "1,13,105,R,MLO,,0,0,0,1,1,,49,False"]
     cohort = read_rsna(write_table(*rows), None, handling=Handling(on_conflict="exclude"))

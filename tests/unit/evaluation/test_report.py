@@ -200,6 +200,9 @@ def test_an_estimate_is_a_line_of_text() -> None:
 def test_a_page_of_phantoms_says_so_at_the_top(cohort: pl.DataFrame) -> None:
     sentence = "Synthetic phantoms: no figure on this page says anything about patients."
     evaluation = evaluate_scores(cohort, SETTINGS)
-    page = render(evaluation, is_synthetic=True)
+    page = render(evaluation, sources=("phantom",))
     assert page.index(sentence) < page.index("<table")
-    assert sentence not in render(evaluation)
+    mixed = render(evaluation, sources=("phantom", "rsna"))
+    assert "Some of the images are synthetic phantoms: no figure that counts them" in mixed
+    assert sentence not in mixed
+    assert "phantoms" not in render(evaluation, sources=("rsna",))

@@ -27,12 +27,14 @@ _WHISKER_WIDTH = 200.0
 _LARGE_GROUP_CASES, _TIMES_OVERALL = 10, 3
 
 
-def render(audit: Audit, *, facts: Sequence[Fact] = (), is_synthetic: bool = False) -> str:
-    """The page, as text; equal input gives equal text."""
+def render(audit: Audit, *, facts: Sequence[Fact] = (), n_phantoms: int = 0) -> str:
+    """The page, as text; equal input gives equal text. `n_phantoms` of the images are synthetic."""
+    n_images = audit.size.n_images
     template = page_template("mammoscope.cohort.audit", "audit.html.j2", **_filters())
     page = template.render(
         lead=_lead(audit),
-        is_synthetic=is_synthetic,
+        is_synthetic=n_phantoms == n_images,
+        synthetic_part=f"{n_phantoms:,} of {n_images:,} images" if 0 < n_phantoms < n_images else "",
         audit=audit,
         mark_of=_MARK_BY_SEVERITY,
         ages=draw_ages(audit.ages) if audit.ages.n_known else None,

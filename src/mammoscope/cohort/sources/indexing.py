@@ -140,7 +140,14 @@ def settle(
     raise_problems([problem.sentence for problem in found if is_refused or not problem.rows], where=origin.where)
     if not found:
         return rows, pl.DataFrame(schema=REJECTED_SCHEMA)
-    return exclude(rows, found, where=origin.where)
+    kept, rejected = exclude(rows, found, where=origin.where)
+    return kept, _name_images_once(rejected) if repeats_images else rejected
+
+
+def _name_images_once(rejected: pl.DataFrame) -> pl.DataFrame:
+    """The rejected ones without further rows of an image; a row that names no image is not one of another."""
+    is_further = pl.struct("image_id", "path").is_first_distinct().not_() & pl.col("image_id").is_not_null()
+    return rejected.filter(~is_further)
 
 
 def _follows(problem: Problem, nameless: Collection[int]) -> bool:
@@ -163,7 +170,9 @@ def _relabel(problem: Problem, origin: Origin) -> Problem:
 
 
 def exclude(rows: pl.DataFrame, problems: Sequence[Problem], *, where: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rows without the breasts (or exams) that problems are about, and the rejected ones.
+    """The rows without the breasts (or exams) that problems are about, and the rejected ones, each row one.
+
+    What is wrong with a row itself goes before what is wrong with others of its breast.
 
     Raises:
         TableError: nothing is left.
@@ -173,12 +182,15 @@ def exclude(rows: pl.DataFrame, problems: Sequence[Problem], *, where: str) -> t
     )
     reasons: dict[int, Problem] = {}
     for problem in problems:
+        for row in problem.rows:
+            reasons.setdefault(row, problem)
+    for problem in problems:
         touched = numbered.filter(pl.col("row").is_in(list(problem.rows)))
         has_side = touched["laterality"].is_in(_SIDES).fill_null(value=False).all()
         is_of_exam = problem.code in _OF_THE_EXAM or not has_side
         key = "exam_id" if is_of_exam else "breast"
         beside = numbered.filter(pl.col(key).is_in(touched[key].drop_nulls().to_list()))
-        for row in (*problem.rows, *beside["row"]):
+        for row in beside["row"]:
             reasons.setdefault(row, problem)
     rejected = [
         {"image_id": image_id, "path": path, "code": reasons[row].code, "sentence": reasons[row].sentence}
@@ -188,7 +200,7 @@ def exclude(rows: pl.DataFrame, problems: Sequence[Problem], *, where: str) -> t
     kept = numbered.filter(~pl.col("row").is_in(list(reasons))).drop("row", "breast")
     if kept.is_empty():
         raise TableError(f"{where}: found a problem in every breast, expected one without; {problems[0].sentence}")
-    return kept, pl.DataFrame(rejected, schema=REJECTED_SCHEMA).unique(["image_id", "path"], maintain_order=True)
+    return kept, pl.DataFrame(rejected, schema=REJECTED_SCHEMA)
 
 
 def with_paths(rows: pl.DataFrame, path_by_image: Mapping[str, str]) -> pl.DataFrame:

@@ -13,6 +13,8 @@ from mammoscope.config import Settings, build_settings, parse_toml, read_toml
 from mammoscope.errors import ConfigError
 
 _COLUMN: Final = re.compile(r"\{([^{}]*)\}")
+STEM: Final = ":stem"
+"""Behind a column: of the path in it only the name, without folder and suffix."""
 _FIELDS: Final = frozenset(SCHEMA) - {"source", "path", "fold"} | {"pathology"}
 _NEEDED: Final = ("image_id", "patient_id", "laterality", "view")
 _BUILT_IN: Final = files("mammoscope.cohort.sources.mappings")
@@ -66,7 +68,7 @@ class Mapping(Settings):
     def columns(self) -> tuple[str, ...]:
         """The columns that the patterns name, each once."""
         patterns = (*self.fields.values(), *([] if self.path is None else [self.path]))
-        return tuple(dict.fromkeys(name for pattern in patterns for name in _COLUMN.findall(pattern)))
+        return tuple(dict.fromkeys(name for pattern in patterns for name in _name_columns(pattern)))
 
     @property
     def rule_parts(self) -> frozenset[str]:
@@ -78,7 +80,11 @@ class Mapping(Settings):
     @property
     def column_of(self) -> dict[str, str]:
         """The columns that each field is made of, for sentences."""
-        return {name: ", ".join(_COLUMN.findall(pattern)) or name for name, pattern in self.fields.items()}
+        return {name: ", ".join(_name_columns(pattern)) or name for name, pattern in self.fields.items()}
+
+
+def _name_columns(pattern: str) -> list[str]:
+    return [name.removesuffix(STEM) for name in _COLUMN.findall(pattern)]
 
 
 def split_pattern(pattern: str) -> Sequence[tuple[str, bool]]:

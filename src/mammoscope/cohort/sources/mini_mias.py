@@ -33,11 +33,12 @@ _NORMAL_FILMS: Final = "normal films"
 # normal films: table B.1 of A. Oliver's thesis, http://eia.udg.edu/~aoliver/publications/tesi/node129.html
 PUBLISHED: Final = PublishedCounts(images=322, patients=161, others={_NORMAL_FILMS: 207})
 LAYOUT: Final = "mdb001.pgm to mdb322.pgm"
-_FILM: Final = re.compile(r"mdb([0-9]{3})")
+_FILM: Final = re.compile(r"mdb(?!000)([0-2][0-9]{2}|3[01][0-9]|32[0-2])")
 _TISSUES: Final = ("F", "G", "D")
 _NORMAL: Final = "NORM"
 _ABNORMALITIES: Final = ("CALC", "CIRC", "SPIC", "MISC", "ARCH", "ASYM", _NORMAL)
 _SEVERITIES: Final = {"B": Finding.BENIGN, "M": Finding.MALIGNANT}
+_PLACE: Final = re.compile(r"([0-9]{1,4} [0-9]{1,4} [0-9]{1,4}|\*NOTE [0-9]\*)?")  # x, y, radius; or why there are none
 
 
 def read_mini_mias(table: Path, images: Path | None, *, rule: OutcomeRule, handling: Handling) -> IndexedCohort:
@@ -90,15 +91,25 @@ def _read_lines(table: Path) -> list[tuple[str, list[str]]]:
 def _find(row: int, words: list[str], reader: ColumnReader) -> str | None:
     """The finding of a line; what is wrong with it is noted."""
     film, tissue, abnormality, severity = (*words, "", "", "", "")[:4]
-    checks = (
-        ("film", film, _FILM.fullmatch(film) is not None, "a name such as mdb001"),
+    place = " ".join(words[4:])
+    checks = [
+        ("film", film, _FILM.fullmatch(film) is not None, "a name from mdb001 to mdb322"),
         ("tissue", tissue, tissue in _TISSUES, ", ".join(_TISSUES)),
         ("abnormality", abnormality, abnormality in _ABNORMALITIES, ", ".join(_ABNORMALITIES)),
-        ("severity", severity, abnormality == _NORMAL or severity in _SEVERITIES, ", ".join(_SEVERITIES)),
-    )
+    ]
+    if abnormality == _NORMAL:
+        rest = " ".join(words[3:])
+        checks.append((_NORMAL, rest, not rest, "nothing behind it: a normal film has no severity and no place"))
+    else:
+        checks.append(("severity", severity, severity in _SEVERITIES, ", ".join(_SEVERITIES)))
+        checks.append(
+            ("place", place, _PLACE.fullmatch(place) is not None, "x, y and radius, or nothing; is it cut off?")
+        )
     for name, word, is_known, expected in checks:
         if not is_known:
-            reader.note(row, name, f"found {word!r}, expected {expected}")
+            is_contradiction = name == _NORMAL and severity in _SEVERITIES
+            code = "outcome_conflict" if is_contradiction else "bad_value"
+            reader.note(row, name, f"found {word!r}, expected {expected}", code=code)
             return None
     return Finding.NORMAL if abnormality == _NORMAL else _SEVERITIES[severity]
 

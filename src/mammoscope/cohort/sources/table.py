@@ -9,7 +9,7 @@ from mammoscope.cohort.manifest import SCHEMA
 from mammoscope.cohort.sources.columns import ColumnReader, fill_schema, spell_sides, spell_views
 from mammoscope.cohort.sources.csv_table import read_table, require_columns
 from mammoscope.cohort.sources.indexing import Handling, ImagePlace, IndexedCohort, Origin, check_folder, finish, settle
-from mammoscope.cohort.sources.mapping import Mapping, split_pattern
+from mammoscope.cohort.sources.mapping import STEM, Mapping, split_pattern
 from mammoscope.cohort.sources.outcomes import Finding, OutcomeRule, decide_outcomes, findings_by_birads
 from mammoscope.errors import UserInputError
 
@@ -60,8 +60,16 @@ def _apply_patterns(raw: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
 
 def _fill(pattern: str) -> pl.Expr:
     """The pattern with the values of a row; null where one of them is."""
-    parts = [pl.col(part) if is_column else pl.lit(part) for part, is_column in split_pattern(pattern)]
+    parts = [_take(part) if is_column else pl.lit(part) for part, is_column in split_pattern(pattern)]
     return pl.concat_str(parts)
+
+
+def _take(column: str) -> pl.Expr:
+    """The text of a column, or of a path in it the name without folder and suffix."""
+    if not column.endswith(STEM):
+        return pl.col(column)
+    name = pl.col(column.removesuffix(STEM)).str.replace_all("\\", "/", literal=True).str.split("/").list.last()
+    return name.str.replace(r"(.)\.[^.]*$", "$1")
 
 
 def _to_rows(reader: ColumnReader, mapping: Mapping, rule: OutcomeRule) -> pl.DataFrame:

@@ -238,10 +238,19 @@ def test_a_store_of_another_cohort_is_said_in_words(cohort: pl.DataFrame, build:
 
 def test_a_page_of_phantoms_says_so_at_the_top(audit: Audit) -> None:
     sentence = "Synthetic phantoms: no figure on this page says anything about patients."
-    page = render(audit, is_synthetic=True)
+    page = render(audit, n_phantoms=audit.size.n_images)
     assert page.index(sentence) < page.index("<h2")
     assert "The pictures show patients" not in page
     assert "The pictures show patients" in render(audit)
+
+
+def test_phantoms_among_patients_are_counted_at_the_top(audit: Audit) -> None:
+    page = render(audit, n_phantoms=1)
+    sentence = f"1 of {audit.size.n_images:,} images are synthetic phantoms: no figure that counts them"
+    assert page.index(sentence) < page.index("<h2")
+    assert "Synthetic phantoms: no figure on this page" not in page
+    assert "The pictures show patients" in page
+    assert "synthetic phantoms" not in render(audit)
 
 
 def test_values_are_named_once_where_they_are_the_same_in_all(audit: Audit) -> None:

@@ -69,7 +69,14 @@ def test_films_are_found(write_lines: WriteTable, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("mdb1 G NORM", "line 4, film: found 'mdb1', expected a name such as mdb001"),
+        ("mdb1 G NORM", "line 4, film: found 'mdb1', expected a name from mdb001 to mdb322"),
+        ("mdb000 G NORM", "line 4, film: found 'mdb000', expected a name from mdb001 to mdb322"),
+        ("mdb323 G NORM", "line 4, film: found 'mdb323', expected a name from mdb001 to mdb322"),
+        ("mdb001 G NORM M", "line 4, NORM: found 'M', expected nothing behind it: a normal film has no severity"),
+        ("mdb001 G NORM B 1 2 3", "line 4, NORM: found 'B 1 2 3', expected nothing behind it"),
+        ("mdb001 G NORM and more", "line 4, NORM: found 'and more', expected nothing behind it"),
+        ("mdb001 G CIRC B 5", "line 4, place: found '5', expected x, y and radius, or nothing; is it cut off"),
+        ("mdb001 G CIRC B 5 6 7 8", "line 4, place: found '5 6 7 8', expected x, y and radius"),
         ("mdb001 X NORM", "line 4, tissue: found 'X', expected F, G, D"),
         ("mdb001 G LUMP B 1 2 3", "line 4, abnormality: found 'LUMP', expected CALC, CIRC, SPIC"),
         ("mdb001 G CIRC X 1 2 3", "line 4, severity: found 'X', expected B, M"),
@@ -84,6 +91,11 @@ def test_what_is_wrong_is_refused_or_left_out(write_lines: WriteTable, line: str
     cohort = read(table, on_conflict="exclude")
     assert cohort.manifest.height == 7
     assert sentence in cohort.rejected["sentence"][0]
+
+
+def test_a_normal_film_that_is_malignant_is_a_contradiction(write_lines: WriteTable) -> None:
+    cohort = read(write_lines("Info.txt", *LINES[:4], "mdb005 F NORM M"), on_conflict="exclude")
+    assert cohort.rejected.select("image_id", "code").rows() == [("mdb005", "outcome_conflict")]
 
 
 def test_a_bad_lesion_leaves_its_film_out_and_not_only_its_line(write_lines: WriteTable) -> None:

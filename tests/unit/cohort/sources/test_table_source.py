@@ -198,16 +198,30 @@ def test_the_example_reads_its_layout(write_lines: WriteTable, tmp_path: Path) -
     table = write_lines(
         "index.csv",
         "split,patient_id,left_or_right_breast,image_view,file,malignant,pathologies,density,assessment,n_abn",
-        "train,P_00001,LEFT,CC,png/a.png,1,MALIGNANT,3,4,1",
-        "train,P_00002,RIGHT,MLO,png/b.png,0,BENIGN_WITHOUT_CALLBACK,1,2,1",
-        "train,P_00003,RIGHT,CC,png/c.png,1,BENIGN|MALIGNANT,4,0,2",
+        "train,P_00001,LEFT,CC,png/Mass-Training_P_00001_LEFT_CC.png,1,MALIGNANT,3,4,1",
+        "train,P_00002,RIGHT,MLO,png/Mass-Training_P_00002_RIGHT_MLO.png,0,BENIGN_WITHOUT_CALLBACK,1,2,1",
+        "train,P_00003,RIGHT,CC,png/Mass-Training_P_00003_RIGHT_CC.png,1,BENIGN|MALIGNANT,4,0,2",
     )
-    for name in "abc":
+    names = [f"Mass-Training_P_{name}" for name in ("00001_LEFT_CC", "00002_RIGHT_MLO", "00003_RIGHT_CC")]
+    for name in names:
         write_lines(f"png/{name}.png", "")
     manifest = index(table, tmp_path, read_mapping("cbis_ddsm_mass")).manifest
     assert manifest.select("image_id", "laterality", "view", "cancer", "density", "birads").rows() == [
-        ("Mass-train_P_00001_LEFT_CC", "L", "CC", True, "C", 4),
-        ("Mass-train_P_00002_RIGHT_MLO", "R", "MLO", False, "A", 2),
-        ("Mass-train_P_00003_RIGHT_CC", "R", "CC", True, "D", 0),
+        (names[0], "L", "CC", True, "C", 4),
+        (names[1], "R", "MLO", False, "A", 2),
+        (names[2], "R", "CC", True, "D", 0),
     ]
-    assert manifest["path"].to_list() == [str(tmp_path / "png" / f"{name}.png") for name in "abc"]
+    assert manifest["path"].to_list() == [str(tmp_path / "png" / f"{name}.png") for name in names]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("a/b.png", "b"), ("a\\b.png", "b"), ("b", "b"), ("a.b/c.d.png", "c.d"), (".png", ".png"), ("b.", "b")],
+)
+def test_the_name_of_a_file_is_without_folder_and_suffix(write_lines: WriteTable, path: str, name: str) -> None:
+    fields = build_mapping().fields | {"image_id": "x_{picture:stem}"}
+    line = LINES[0].replace("1;", f"{path};", 1)
+    manifest = index(write_lines("t.csv", HEADER, line), mapping=build_mapping(fields=fields, path=None)).manifest
+    assert manifest["image_id"].to_list() == [f"x_{name}"]
+    with pytest.raises(TableError, match="row 1, picture: empty, expected a value"):
+        index(write_lines("t.csv", HEADER, LINES[0][1:]), mapping=build_mapping(fields=fields, path=None))
