@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from mammoscope.cohort.audit.cross_validation import deal_patients
+from mammoscope.cohort.audit.cross_validation import deal_into_folds
 from mammoscope.errors import TableError
 
 Floats = NDArray[np.float64]
@@ -104,7 +104,7 @@ def fit_logistic(
 def _deal(breasts: pl.DataFrame, rng: np.random.Generator) -> NDArray[np.intp] | None:
     """The inner fold of each breast; None where patients of a kind are too few."""
     patients = np.unique(breasts["patient_id"].to_numpy(), return_inverse=True)[1]
-    folds = deal_patients(np.bincount(patients, breasts["cancer"].to_numpy()) > 0, rng=rng)
+    folds = deal_into_folds(np.bincount(patients, breasts["cancer"].to_numpy()) > 0, rng=rng)
     return None if folds is None else folds[patients]
 
 
