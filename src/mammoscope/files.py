@@ -25,12 +25,19 @@ def replacing(path: Path) -> Iterator[Path]:
         yield beside
         beside.replace(path)
     except Exception as error:
-        number = _SYSTEM_ERROR.search(str(error))
+        number = _number_of(error)
         if number is None or getattr(error, "filename", None) is not None:
             raise
-        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+        raise OSError(number, os.strerror(number), str(path)) from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _number_of(error: Exception) -> int | None:
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno  # that of a write to an open file comes without a name
+    number = _SYSTEM_ERROR.search(str(error))
+    return None if number is None else int(number[1])
 
 
 def write_text(path: Path, text: str) -> None:

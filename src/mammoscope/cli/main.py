@@ -108,3 +108,7 @@ def _sentence(error: Exception) -> str:
         f"internal: {type(error).__name__}: {error}; this is a defect of mammoscope, "
         "please report it with the output of `mammoscope --debug …`"
     )
+
+
+if __name__ == "__main__":
+    main()

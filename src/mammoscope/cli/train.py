@@ -30,6 +30,9 @@ def train(
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="Another value for a key of the recipe: optimizer.rate=0.001")
     ] = None,
+    save_every: Annotated[
+        float, typer.Option(min=0, help="Seconds between the points to go on from; 0: after every step.")
+    ] = 60.0,
     print_recipe: Annotated[
         bool, typer.Option("--print-recipe", help="Print the whole recipe, every key, and train nothing.")
     ] = False,
@@ -73,7 +76,7 @@ def train(
         for each in ([fold] if fold is not None else list_folds(manifest))
     }
     run = start_run(output, wanted, prepared.settings, made_from=made_from)
-    _train_folds(run, manifest, prepared, n_batches_by_fold)
+    _train_folds(run, manifest, prepared, n_batches_by_fold, save_every_s=save_every)
     scores = collect_scores(run)
     _choose_operating_points(run, scores)
     stacked = _stack(run, manifest, scores)
@@ -147,7 +150,12 @@ def _count_batches(manifest: "pl.DataFrame", store: "PreparedStore", recipe: "Re
 
 
 def _train_folds(
-    run: "Run", manifest: "pl.DataFrame", store: "PreparedStore", n_batches_by_fold: dict[int, int]
+    run: "Run",
+    manifest: "pl.DataFrame",
+    store: "PreparedStore",
+    n_batches_by_fold: dict[int, int],
+    *,
+    save_every_s: float,
 ) -> None:
     """Train the folds that are not done yet."""
     from mammoscope.learning.training import train_fold
@@ -156,4 +164,4 @@ def _train_folds(
         if fold in run.trained_folds:
             continue
         with progress_bar(f"train fold {fold}", n_batches) as advance:
-            train_fold(run, manifest, store, fold=fold, on_step=advance)
+            train_fold(run, manifest, store, fold=fold, on_step=advance, save_every_s=save_every_s)

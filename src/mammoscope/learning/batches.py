@@ -1,6 +1,7 @@
 """Prepared pictures in batches, in an order that depends on seed, fold and epoch alone."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -119,10 +120,34 @@ def _cut_views(examples: pl.DataFrame, most: int, rng: np.random.Generator) -> p
     return examples.with_columns(pl.Series("positions", chosen, dtype=pl.List(pl.Int64)))
 
 
-def training_batches(pictures: StorePictures, sampler: EpochSampler) -> DataLoader[Batch]:
-    """Batches of `micro` examples; those that fill no whole batch of `size` are not in the epoch."""
-    settings = sampler.recipe.batch
-    return _loader(pictures, sampler, settings.micro or settings.size)
+class EpochShare(Sampler[Draw]):
+    """What this process draws of each epoch, in batches of `n_in_memory` examples.
+
+    After an interruption, the epoch that was under way begins where it was.
+    """
+
+    def __init__(self, sampler: EpochSampler) -> None:
+        self.sampler, self.n_in_memory = sampler, sampler.recipe.batch.micro or sampler.recipe.batch.size
+        self._n_left_out_by_epoch: dict[int, int] = {}
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes next; Lightning calls this."""
+        self.sampler.set_epoch(epoch)
+
+    def leave_out(self, n_batches: int, *, epoch: int) -> None:
+        """Begin an epoch after so many batches in memory."""
+        self._n_left_out_by_epoch = {epoch: n_batches * self.n_in_memory}
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Draw]:
+        yield from islice(self.sampler, self._n_left_out_by_epoch.get(self.sampler.epoch, 0), None)
+
+
+def training_batches(pictures: StorePictures, share: EpochShare) -> DataLoader[Batch]:
+    """The batches in memory of an epoch; examples that fill no whole batch of `batch.size` are not in it."""
+    return _loader(pictures, share, share.n_in_memory)
 
 
 def held_out_batches(pictures: StorePictures, *, size: int) -> DataLoader[Batch]:

@@ -1,5 +1,7 @@
 """The training of one fold as Lightning sees it."""
 
+from typing import Any
+
 import lightning.pytorch as lightning
 import numpy as np
 import torch
@@ -37,8 +39,7 @@ class TrainingTask(lightning.LightningModule):
         Raises:
             ConfigError: the loss is no finite number any more.
         """
-        if batch_index == 0:
-            self._begin_chance()
+        self._begin_chance(batch_index)
         picture = self.recipe.picture
         grey = to_network_input(batch.pictures, rows=picture.train_rows, columns=picture.train_columns)
         changed = augment(grey, self.recipe.augment, generator=self.generator, strengths=batch.strengths)
@@ -62,7 +63,7 @@ class TrainingTask(lightning.LightningModule):
 
     def take_training_loss(self) -> float:
         """The mean loss since the last call."""
-        mean = torch.stack(self._losses).mean().item()
+        mean = torch.stack([loss.cpu() for loss in self._losses]).mean().item()  # those kept are on the CPU
         self._losses.clear()
         return mean
 
@@ -88,12 +89,22 @@ class TrainingTask(lightning.LightningModule):
             combination=self.recipe.views.combine,
         )
 
-    def _begin_chance(self) -> None:
-        """Chance starts anew from (seed, fold, epoch), so that a resumed training is the undisturbed one.
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the losses of the epoch that is under way."""
+        checkpoint["losses"] = torch.stack(self._losses) if self._losses else torch.empty(0)
 
-        Not in a hook of the epoch's start: what Lightning and the loader draw after it depends on what was before.
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._losses = list(checkpoint["losses"])
+
+    def _begin_chance(self, batch_index: int) -> None:
+        """Chance starts anew for each batch from (seed, fold, epoch, batch in the epoch).
+
+        So a training that goes on in the midst of an epoch draws what an undisturbed one does, and nothing of chance is
+        kept: what Lightning and the loader draw depends on what was before.
         """
-        seed = int(np.random.SeedSequence((self.recipe.seed, self.fold, self.current_epoch)).generate_state(1)[0])
+        place = (self.recipe.seed, self.fold, self.current_epoch, batch_index)
+        seed = int(np.random.SeedSequence(place).generate_state(1)[0])
         self.generator.manual_seed(seed)
         torch.manual_seed(seed)  # dropout draws from torch's own state, which `train_fold` has forked
 

@@ -1,39 +1,38 @@
 """One fold: its rows, its training, its weights, its out-of-fold scores."""
 
 import logging
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import cast
 
 import lightning.pytorch as lightning
 import numpy as np
 import polars as pl
 import torch
-from lightning.pytorch.callbacks import Callback, Checkpoint, EMAWeightAveraging
+from lightning.pytorch.callbacks import EMAWeightAveraging
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
 from mammoscope.cohort.balance import count_epoch, sample_rows, tabulate_match
-from mammoscope.errors import ConfigError, StoreError, TableError, UndefinedMetricError
-from mammoscope.evaluation.discrimination import auc, average_precision
-from mammoscope.evaluation.scores import list_breasts, read_scores, write_scores
+from mammoscope.errors import ConfigError, StoreError, TableError
+from mammoscope.evaluation.scores import read_scores, write_scores
 from mammoscope.files import replacing
 from mammoscope.imaging.store import PreparedStore
 from mammoscope.learning.batches import (
     Batch,
     EpochSampler,
+    EpochShare,
     Pictures,
     StorePictures,
     held_out_batches,
     training_batches,
 )
 from mammoscope.learning.examples import list_examples
+from mammoscope.learning.history import History
 from mammoscope.learning.losses import ExampleCounts, LossTerms, set_loss_terms
 from mammoscope.learning.network import CancerNetwork, build_network, load_backbone
+from mammoscope.learning.resume import SAVE_EVERY_S, ResumePoint, WholeFiles
 from mammoscope.learning.run import Run, forget_resume_point
 from mammoscope.learning.scoring import autocast_type, choose_device, score_batches, tabulate_scores
 from mammoscope.learning.settings import Recipe
@@ -42,18 +41,6 @@ from mammoscope.learning.task import TrainingTask
 
 _HELD_OUT_BATCH = 32
 _LEAST_SCORED = 0.9  # of the controls: `predict` and interrupted runs leave some out, another cohort nearly all
-_HISTORY_SCHEMA = {
-    "epoch": pl.Int64,
-    "train_loss": pl.Float64,
-    "held_out_breast_auc": pl.Float64,
-    "held_out_breast_ap": pl.Float64,
-    "rate": pl.Float64,
-    "seconds": pl.Float64,
-    "case_images": pl.Int64,
-    "control_images": pl.Int64,
-    "patients": pl.Int64,
-    "machines": pl.Int64,
-}
 
 
 def select_rows(
@@ -195,10 +182,18 @@ def _count_accumulated(recipe: Recipe) -> int:
     return recipe.batch.size // (recipe.batch.micro or recipe.batch.size)
 
 
-def train_fold(
-    run: Run, manifest: pl.DataFrame, store: PreparedStore, *, fold: int, on_step: Callable[[int], None]
+def train_fold(  # noqa: PLR0913  # the parts of one training, all but the first by name
+    run: Run,
+    manifest: pl.DataFrame,
+    store: PreparedStore,
+    *,
+    fold: int,
+    on_step: Callable[[int], None],
+    save_every_s: float = SAVE_EVERY_S,
 ) -> pl.DataFrame:
     """Train one fold, or go on with it; write its history, out-of-fold scores, table and weights; return the scores.
+
+    Between epochs too, what it takes to go on is written every `save_every_s` seconds, or after every step where 0.
 
     Raises:
         TableError, StoreError, ConfigError, WeightsError: as `select_rows`, `build_network` and `load_backbone`, or the
@@ -216,10 +211,12 @@ def train_fold(
         sampler = EpochSampler(training, recipe, fold=fold)
         n_steps = recipe.epochs * count_steps(len(sampler), recipe)
         task = TrainingTask(network, recipe, fold=fold, n_steps=n_steps, loss_terms=loss_terms_of(sampler))
-        batches = training_batches(StorePictures(training, store, encoder), sampler)
+        share = EpochShare(sampler)
+        batches = training_batches(StorePictures(training, store, encoder), share)
         held_out_loader = held_out_batches(StorePictures(held_out, store, encoder), size=_HELD_OUT_BATCH)
         history = History(run.fold_path(fold) / "history.csv", held_out, sampler, on_step)
-        _fit(task, batches, held_out_loader, history=history, state=run.fold_path(fold) / "resume" / "state.ckpt")
+        resume = ResumePoint(run.fold_path(fold) / "resume" / "state.ckpt", share, every_s=save_every_s)
+        _fit(task, batches, held_out_loader, history=history, resume=resume)
         pictures = (Pictures(batch.pictures, batch.table) for batch in held_out_loader)
         logits = score_batches(network.to(device), pictures, recipe=recipe, device=device)
     scores = tabulate_scores(held_out, logits, recipe.views.combine)
@@ -247,81 +244,13 @@ def write_weights(network: CancerNetwork, path: Path) -> None:
         save_file(state, beside)
 
 
-class History(Callback):
-    """After each epoch, a row of history: loss, rate, how well the held-out breasts are told apart, what was seen."""
-
-    def __init__(
-        self, path: Path, held_out: pl.DataFrame, sampler: EpochSampler, on_step: Callable[[int], None]
-    ) -> None:
-        self.path, self.held_out, self.sampler, self.on_step = path, held_out, sampler, on_step
-        self.rows: list[dict[str, float | None]] = []
-        self.started = time.monotonic()
-
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002  # Lightning's signature
-        """After an interruption, keep the rows and count the steps of the epochs that are done."""
-        if trainer.current_epoch:
-            done = pl.read_csv(self.path, schema=_HISTORY_SCHEMA).filter(pl.col("epoch") < trainer.current_epoch)
-            self.rows = done.to_dicts()
-            self.on_step(trainer.current_epoch * int(trainer.num_training_batches))
-
-    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002  # Lightning's signature
-        """Start the clock."""
-        self.started = time.monotonic()
-
-    def on_train_batch_end(self, *_: object) -> None:
-        """Advance the progress bar."""
-        self.on_step(1)
-
-    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Judge the held-out breasts and write the history, whole."""
-        task = cast("TrainingTask", pl_module)
-        scores = tabulate_scores(self.held_out, task.take_held_out(), task.recipe.views.combine)
-        breasts = list_breasts(scores)
-        row = {
-            "epoch": trainer.current_epoch,
-            "train_loss": task.take_training_loss(),
-            "held_out_breast_auc": _measure(auc, breasts),
-            "held_out_breast_ap": _measure(average_precision, breasts),
-            "rate": trainer.optimizers[0].param_groups[0]["lr"],
-            "seconds": time.monotonic() - self.started,
-            **asdict(count_epoch(self.sampler.draw_images(trainer.current_epoch))),
-        }
-        self.rows.append(row)
-        with replacing(self.path) as beside:
-            pl.DataFrame(self.rows, schema=_HISTORY_SCHEMA).write_csv(beside, float_precision=6)
-
-
-def _measure(metric: Callable[..., float], breasts: pl.DataFrame) -> float | None:
-    """The metric of the held-out breasts, None where they lack cases or controls."""
-    try:
-        return metric(breasts["score"].to_numpy(), breasts["cancer"].to_numpy())
-    except UndefinedMetricError:
-        return None
-
-
-class ResumePoint(Checkpoint):
-    """After each epoch but the last, all that it takes to go on; whole or not there, whenever the training is killed.
-
-    The last epoch needs none, because the fold's scores and weights follow it at once.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002  # Lightning's signature
-        """Write the state of the training."""
-        if trainer.current_epoch + 1 != trainer.max_epochs:
-            with replacing(self.path) as beside:
-                trainer.save_checkpoint(beside)
-
-
 def _fit(
     task: TrainingTask,
     batches: DataLoader[Batch],
     held_out: DataLoader[Batch],
     *,
     history: History,
-    state: Path,
+    resume: ResumePoint,
 ) -> None:
     recipe = task.recipe
     device = choose_device()
@@ -334,13 +263,14 @@ def _fit(
             max_epochs=recipe.epochs,
             accumulate_grad_batches=_count_accumulated(recipe),
             gradient_clip_val=recipe.optimizer.clip_norm or None,
-            callbacks=[*averaging, history, ResumePoint(state)],
+            callbacks=[*averaging, history, resume],
+            plugins=[WholeFiles()],
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        trainer.fit(task, batches, held_out, ckpt_path=state if state.exists() else None, weights_only=True)
+        trainer.fit(task, batches, held_out, ckpt_path=resume.path if resume.path.exists() else None, weights_only=True)
 
 
 @contextmanager

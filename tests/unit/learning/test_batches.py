@@ -11,6 +11,7 @@ from mammoscope.imaging.store import PreparedStore
 from mammoscope.learning.batches import (
     Draw,
     EpochSampler,
+    EpochShare,
     StorePictures,
     held_out_batches,
     to_network_input,
@@ -85,7 +86,7 @@ def test_an_epoch_draws_whole_batches_of_size_in_parts_of_micro(
     recipe_of: RecipeOf, pictures: StorePictures, rows: pl.DataFrame, size: int, micro: int
 ) -> None:
     recipe = recipe_of(f"batch.size={size}", f"batch.micro={micro}")
-    loader = training_batches(pictures, EpochSampler(rows, recipe, fold=0))
+    loader = training_batches(pictures, EpochShare(EpochSampler(rows, recipe, fold=0)))
     sizes = [len(batch.targets) for batch in loader]
     assert sizes == [micro] * (32 // size * size // micro)
     assert len(loader) == len(sizes)
@@ -95,7 +96,7 @@ def test_parts_hold_the_pictures_that_the_whole_batch_holds(
     recipe_of: RecipeOf, pictures: StorePictures, rows: pl.DataFrame
 ) -> None:
     whole, parts = (
-        list(training_batches(pictures, EpochSampler(rows, recipe_of("batch.size=12", *micro), fold=0)))
+        list(training_batches(pictures, EpochShare(EpochSampler(rows, recipe_of("batch.size=12", *micro), fold=0))))
         for micro in ([], ["batch.micro=4"])
     )
     assert [len(batch.targets) for batch in whole] == [12, 12]
@@ -106,7 +107,7 @@ def test_a_batch_says_how_strongly_each_picture_is_changed(
     recipe_of: RecipeOf, pictures: StorePictures, rows: pl.DataFrame
 ) -> None:
     recipe = recipe_of("sampling=upsample", "balance.repeat_strength=2.0", "batch.size=8")
-    batches = list(training_batches(pictures, EpochSampler(rows, recipe, fold=0)))
+    batches = list(training_batches(pictures, EpochShare(EpochSampler(rows, recipe, fold=0))))
     drawn = [
         (target, strength) for batch in batches for target, strength in zip(batch.targets, batch.strengths, strict=True)
     ]
@@ -127,7 +128,7 @@ def test_a_batch_holds_pictures_with_their_own_outcomes(
         tiny_store.read(image_id).tobytes(): cancer
         for image_id, cancer in tiny_manifest.select("image_id", "cancer").iter_rows()
     }
-    for batch in training_batches(pictures, EpochSampler(rows, recipe_of("batch.size=8"), fold=0)):
+    for batch in training_batches(pictures, EpochShare(EpochSampler(rows, recipe_of("batch.size=8"), fold=0))):
         for picture, target in zip(batch.pictures, batch.targets, strict=True):
             assert cancer_by_picture[picture.numpy().tobytes()] is bool(target)
 

@@ -6,7 +6,7 @@ import pytest
 
 from mammoscope.cohort.balance import STRATEGIES
 from mammoscope.imaging.store import PreparedStore
-from mammoscope.learning.batches import EpochSampler, StorePictures, training_batches
+from mammoscope.learning.batches import EpochSampler, EpochShare, StorePictures, training_batches
 from mammoscope.learning.examples import list_examples
 from mammoscope.learning.settings import Recipe
 
@@ -64,7 +64,7 @@ def test_a_batch_says_which_pictures_are_of_which_breast(
     recipe_of: RecipeOf, rows: pl.DataFrame, tiny_store: PreparedStore
 ) -> None:
     sampler = EpochSampler(rows, recipe_of("level=breast", "batch.size=4"), fold=0)
-    batch = next(iter(training_batches(StorePictures(rows, tiny_store), sampler)))
+    batch = next(iter(training_batches(StorePictures(rows, tiny_store), EpochShare(sampler))))
     assert batch.pictures.shape[0] == 8
     assert batch.examples.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     drawn = sampler.draw(0)[:4]

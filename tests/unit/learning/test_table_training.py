@@ -15,7 +15,15 @@ from mammoscope.evaluation.discrimination import auc
 from mammoscope.evaluation.scores import list_breasts, read_scores
 from mammoscope.imaging.store import PreparedStore
 from mammoscope.learning import training
-from mammoscope.learning.batches import Draw, EpochSampler, StorePictures, held_out_batches, training_batches
+from mammoscope.learning.batches import (
+    Draw,
+    EpochSampler,
+    EpochShare,
+    StorePictures,
+    held_out_batches,
+    training_batches,
+)
+from mammoscope.learning.history import History
 from mammoscope.learning.network import build_network
 from mammoscope.learning.run import Run
 from mammoscope.learning.settings import Recipe
@@ -159,7 +167,7 @@ def test_each_picture_of_a_batch_has_the_table_of_its_row(
     encoded = to_tensors(encoder.encode(rows))
     recipe = recipe_of("level=breast", "sampling=upsample")
     loaders = [
-        training_batches(pictures, EpochSampler(rows, recipe, fold=0)),
+        training_batches(pictures, EpochShare(EpochSampler(rows, recipe, fold=0))),
         held_out_batches(pictures, size=5),
     ]
     for batch in [batch for loader in loaders for batch in loader]:
@@ -232,7 +240,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
             raise _InterruptionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.History, "on_train_batch_end", interrupt)
+        patch.setattr(History, "on_train_batch_end", interrupt)
         with pytest.raises(_InterruptionError):
             train(recipe, run=run)
     assert (run.fold_path(0) / "resume").exists()

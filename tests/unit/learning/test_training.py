@@ -19,6 +19,7 @@ from mammoscope.learning import training
 from mammoscope.learning.batches import Batch, EpochSampler, to_network_input
 from mammoscope.learning.losses import LossTerms
 from mammoscope.learning.network import CancerNetwork, build_network
+from mammoscope.learning.resume import ResumePoint
 from mammoscope.learning.run import Run
 from mammoscope.learning.scoring import tabulate_scores
 from mammoscope.learning.settings import Recipe
@@ -493,7 +494,7 @@ def test_the_averaged_weights_are_what_is_scored_and_saved(
             assert isinstance(network, CancerNetwork)
             after_each_step.append(copy.deepcopy(dict(network.named_parameters())))
 
-    resume_point = training.ResumePoint
+    resume_point = ResumePoint
     original = lightning.Trainer.__init__
 
     def with_spy(self: lightning.Trainer, **options: object) -> None:
@@ -552,48 +553,6 @@ class _InterruptionError(Exception):
     """Stands for whatever ends a training."""
 
 
-@pytest.mark.parametrize(("ema", "batch"), [(0.0, 2), (0.9, 5)])
-def test_an_interrupted_training_goes_on_to_the_same_bits(  # noqa: PLR0913, PLR0917  # fixtures and cases
-    recipe_of: RecipeOf,
-    train: Callable[..., Run],
-    start_tiny_run: StartRun,
-    monkeypatch: pytest.MonkeyPatch,
-    ema: float,
-    batch: int,
-) -> None:
-    """Broken off within the second and within the third epoch; with chance in dropout, places and order."""
-    recipe = recipe_of("epochs=3", f"ema={ema}", "head.dropout=0.3", "augment.rotation_degrees=10", "batch.micro=2")
-    undisturbed = train(recipe)
-    run = start_tiny_run(recipe)
-    steps_by_attempt = []
-    for n_batches in (8 + batch, 8 + batch, None):
-        count = [0]
-
-        def interrupt(
-            self: training.History, *_: object, n_batches: int | None = n_batches, count: list[int] = count
-        ) -> None:
-            count[0] += 1
-            if count[0] == n_batches:
-                raise _InterruptionError
-            self.on_step(1)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(training.History, "on_train_batch_end", interrupt)
-            if n_batches is None:
-                train(recipe, run)
-            else:
-                with pytest.raises(_InterruptionError):
-                    train(recipe, run)
-        steps_by_attempt.append(count[0])
-    # 8 batches an epoch: one epoch done, then another, then the last is done anew
-    assert steps_by_attempt == [8 + batch, 8 + batch, 8]
-    assert _differ(_weights(undisturbed), _weights(run)) == []
-    columns = pl.exclude("seconds")
-    histories = [pl.read_csv(each.fold_path(0) / "history.csv").select(columns) for each in (undisturbed, run)]
-    assert histories[0].equals(histories[1])
-    assert not (run.fold_path(0) / "resume").exists()
-
-
 def test_a_training_that_is_broken_off_before_its_weights_are_written_repeats_the_last_epoch(
     recipe_of: RecipeOf, train: Callable[..., Run], start_tiny_run: StartRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -610,26 +569,3 @@ def test_a_training_that_is_broken_off_before_its_weights_are_written_repeats_th
     assert run.trained_folds == ()
     train(recipe, run)
     assert _differ(_weights(undisturbed), _weights(run)) == []
-
-
-def test_a_resume_point_is_whole_or_not_there(
-    recipe_of: RecipeOf, train: Callable[..., Run], start_tiny_run: StartRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A write that breaks off leaves the resume point before it."""
-    recipe = recipe_of("epochs=3")
-    run, n_written = start_tiny_run(recipe), [0]
-    save = lightning.Trainer.save_checkpoint
-
-    def save_half(self: lightning.Trainer, path: Path) -> None:
-        n_written[0] += 1
-        if n_written[0] == 2:
-            path.write_bytes(b"half")
-            raise _InterruptionError
-        save(self, path)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(lightning.Trainer, "save_checkpoint", save_half)
-        with pytest.raises(_InterruptionError):
-            train(recipe, run)
-    train(recipe, run)
-    assert _differ(_weights(train(recipe)), _weights(run)) == []
