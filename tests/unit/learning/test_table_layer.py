@@ -211,6 +211,8 @@ def test_the_table_of_an_example_is_dropped_for_all_its_pictures(encoder: TableE
     assert dropped.shares is not None
     shares = dropped.shares.view(1000, 2)
     assert torch.equal(shares[:, 0], shares[:, 1])
+    expected = torch.rand(1000, generator=torch.Generator().manual_seed(0)) >= 0.3
+    assert torch.equal(shares[:, 0], expected.float())
     assert set(dropped.shares.tolist()) == {0.0, 1.0}
     assert 1 - shares.mean().item() == pytest.approx(0.3, abs=4 * (0.3 * 0.7 / 1000) ** 0.5)
     layer = TableLayer(encoder, TableSettings())

@@ -83,6 +83,7 @@ def test_a_signal_that_only_the_age_has_is_learned_with_the_table_and_not_withou
     with_table, without = train(recipe_of(*recipe, COLUMNS)), train(recipe_of(*recipe))
     breasts = list_breasts(read_scores(with_table.fold_path(0) / "scores.parquet"))
     assert auc(breasts["score"].to_numpy(), breasts["cancer"].to_numpy()) == 1.0
+    assert pl.read_csv(with_table.fold_path(0) / "history.csv")["held_out_breast_auc"][-1] == 1.0
     same = read_scores(without.fold_path(0) / "scores.parquet")["score"].to_numpy()
     assert np.ptp(same) < 1e-6
 
@@ -105,9 +106,8 @@ def test_a_recipe_without_columns_does_not_look_at_the_table(
 # whose rows count
 
 
-def _fit(manifest: pl.DataFrame, store: PreparedStore, recipe: Recipe) -> TableEncoder | None:
-    """The encoder of fold 0."""
-    training, _ = select_rows(manifest, store, fold=0, recipe=recipe)
+def _fit(manifest: pl.DataFrame, store: PreparedStore, recipe: Recipe, *, fold: int = 0) -> TableEncoder | None:
+    training, _ = select_rows(manifest, store, fold=fold, recipe=recipe)
     return fit_table(training, recipe)
 
 
@@ -124,10 +124,14 @@ def test_the_encoder_is_that_of_all_rows_to_train_on_whatever_the_sampling(
     assert [column.values for column in encoder.categories] == [("C",), ("false", "true"), ("CC", "MLO")]
 
 
-def test_a_patient_without_a_fold_is_trained_on_and_an_image_without_a_picture_is_not(
+def test_neither_undetermined_outcomes_nor_images_without_a_picture_count_but_patients_without_a_fold_do(
     recipe_of: RecipeOf, manifest: pl.DataFrame, tiny_store: PreparedStore
 ) -> None:
     recipe = recipe_of("table.columns=['age_years']")
+    of_other_fold = _fit(manifest, tiny_store, recipe, fold=1)
+    assert of_other_fold is not None
+    ages = [60.0, 45.0, 47.0, 47.0, 64.0, 49.0, 51.0, 51.0]  # not of patient 8
+    assert of_other_fold.numbers[0].mean == pytest.approx(np.mean(ages))
     hold_out = manifest.with_columns(fold=pl.when(pl.col("fold") == 0).then("fold"))
     expected = _fit(manifest, tiny_store, recipe)
     assert _fit(hold_out, tiny_store, recipe) == expected
@@ -208,7 +212,7 @@ def test_dropout_of_the_table_is_for_training_alone(
 def test_the_fold_keeps_its_encoder_and_its_scores_are_those_of_network_and_table(
     recipe_of: RecipeOf, train: Callable[..., Run], manifest: pl.DataFrame, tiny_store: PreparedStore
 ) -> None:
-    recipe = recipe_of(COLUMNS)
+    recipe = recipe_of(COLUMNS, "sampling=matched-controls")  # the encoder is that of all rows, not of the sampled
     run = train(recipe)
     left = sorted(path.name for path in run.fold_path(0).iterdir())
     assert left == ["history.csv", "scores.parquet", "table.json", "weights.safetensors"]
