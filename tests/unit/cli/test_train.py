@@ -1,5 +1,7 @@
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -212,3 +214,15 @@ def test_training_without_its_data_ends_with_2(run_cli: CliRun) -> None:
     code, _, err = run_cli("train", "tiny")
     assert code == 2
     assert "expected --cohort, --store and --output" in err
+
+
+def test_a_wrong_recipe_is_told_before_torch_is_loaded() -> None:
+    arguments = ["mammoscope", "train", "tiny", "--set", "sampling=matchd"]
+    without_torch = f"import sys; sys.modules['torch'] = None; sys.argv = {arguments}"  # to import it is an error
+    script = f"{without_torch}; from mammoscope.cli.main import main; main()"
+    ended = subprocess.run(  # noqa: S603  # our own words
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr.startswith("error: recipe tiny: ")
+    assert "matchd" in ended.stderr
