@@ -106,7 +106,8 @@ def _warn_of_folds(manifest: "pl.DataFrame", *, is_meant: bool) -> None:
     if not is_meant and largest is not None and largest > LARGEST_IMBALANCE:
         warn(
             f"the share of breasts with cancer of a fold is {largest:.0%} off that of all, "
-            f"more than {LARGEST_IMBALANCE:.0%}; split into fewer folds, or compare figures of folds with care"
+            f"more than {LARGEST_IMBALANCE:.0%}; split into fewer folds or hold out more, "
+            "or compare figures of folds with care"
         )
 
 
@@ -160,6 +161,8 @@ def _summarise(manifest: "pl.DataFrame", place: Place | None) -> dict[str, Any]:
 
 
 def _describe(folds: list[dict[str, Any]], place: Place | None, largest: dict[str, Any] | None) -> Iterator[str]:
+    from mammoscope.cohort.fold_balance import name_stratum
+
     yield "split"
     for row in folds:
         name = "never held out" if row["fold"] is None else f"fold {row['fold']}"
@@ -169,9 +172,10 @@ def _describe(folds: list[dict[str, Any]], place: Place | None, largest: dict[st
             f"{row['n_cases']} with cancer{_prevalence(row)}"
         )
     if largest is not None:
+        name = name_stratum(largest["stratum"], largest["value"])
         yield (
-            f"  largest imbalance: {largest['imbalance']:+.1%}, fold {largest['fold']}, {largest['stratum']} "
-            f"{largest['value']}: {largest['n']} {largest['unit']}, {largest['n_expected']:.1f} expected"
+            f"  largest imbalance: {largest['imbalance']:+.1%}, fold {largest['fold']}, {name}: "
+            f"{largest['n']} {largest['unit']}, {largest['n_expected']:.1f} expected"
         )
 
 
