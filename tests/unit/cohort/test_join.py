@@ -198,6 +198,7 @@ def test_the_command_writes_the_joined_cohort(write_cohort: WriteCohort, tmp_pat
     code, out, err = run_cli("join", one, other, "-o", tmp_path / "c")
     assert code == 0, err
     assert "breasts with cancer  2" in out
+    assert "sources              rsna, vindr\n" in out
     assert err == "warning: folds are left behind; split the joined cohort\n"
     assert read_manifest(tmp_path / "c").height == 16
     code, out, _ = run_cli("join", "--help")

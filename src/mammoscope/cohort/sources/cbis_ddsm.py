@@ -72,7 +72,7 @@ def read_cbis_ddsm(
     lesions = [_read_lesions(table) for table in tables]
     text = pl.concat(lesions)
     labels = [
-        f"{table.name} row {row}"
+        f"{table.name} row {row}" if len(tables) > 1 else f"row {row}"
         for table, part in zip(tables, lesions, strict=True)
         for row in range(1, part.height + 1)
     ]

@@ -199,6 +199,12 @@ def test_a_density_of_zero_is_none(tables: list[Path]) -> None:
     assert read(tables[:1]).manifest["density"].null_count() == 3
 
 
+def test_rows_of_a_single_table_are_named_without_it(tables: list[Path]) -> None:
+    tables[0].write_text("\n".join([MASS, MASSES[0].replace("MALIGNANT", "?"), *MASSES[1:]]) + "\n")
+    with pytest.raises(TableError, match="1 problem\n  row 1, pathology: found"):
+        read(tables[:1])
+
+
 def test_a_table_twice_is_refused(tables: list[Path]) -> None:
     with pytest.raises(UserInputError, match="--table: found a table twice, expected each once; leave one out"):
         read([*tables, tables[0].parent / "." / tables[0].name])
