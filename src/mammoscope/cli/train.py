@@ -44,9 +44,9 @@ def train(
     from mammoscope.imaging.store import open_store
     from mammoscope.learning.recipe import read_recipe
 
-    read = read_recipe(
-        recipe, assignments or []
-    )  # before torch is loaded, which takes long: a misspelt key is told at once
+    # before torch is loaded, which takes long, so that a misspelt key is told at once
+    read = read_recipe(recipe, assignments or [])
+    from mammoscope.learning.breast_table import check_columns
     from mammoscope.learning.network import adopt_metadata, build_network
     from mammoscope.learning.run import collect_scores, start_run
     from mammoscope.learning.table_inputs import TableSettings
@@ -62,6 +62,8 @@ def train(
     build_network(without_table)  # refuses what cannot be built, before the run folder is made
     manifest, prepared = read_manifest(cohort), open_store(store)
     check_store(prepared, wanted)
+    if wanted.second_stage is not None:
+        check_columns(manifest, wanted.second_stage.columns)
     made_from = {
         "cohort": str(cohort.resolve()),
         "store": str(store.resolve()),
@@ -77,8 +79,9 @@ def train(
     _train_folds(run, manifest, prepared, n_batches_by_fold)
     scores = collect_scores(run)
     _choose_operating_points(run, scores)
+    stacked = _stack(run, manifest, scores)
     n_scored = scores["image_id"].count()
-    facts = {"recipe": recipe, "images_scored": n_scored, **_summarise(run, manifest, prepared)}
+    facts = {"recipe": recipe, "images_scored": n_scored, **stacked, **_summarise(run, manifest, prepared)}
     print_summary("trained", facts, as_json=as_json)
 
 
@@ -102,6 +105,38 @@ def _choose_operating_points(run: "Run", scores: "pl.DataFrame") -> None:
     with progress_bar("thresholds", bootstrap.n_replicates) as advance:
         points = cross_fit(scores, run.recipe.operating_points, bootstrap, advance=advance)
     write_operating_points(points, run.path / FILE_NAME)
+
+
+def _stack(run: "Run", manifest: "pl.DataFrame", scores: "pl.DataFrame") -> dict[str, object]:
+    """Fit and write the second stage, where the recipe has one and all folds are done; its line of the summary."""
+    import shutil
+
+    import numpy as np
+
+    from mammoscope.evaluation.bootstrap import BootstrapSettings
+    from mammoscope.evaluation.report import format_estimate
+    from mammoscope.learning.second_stage import (
+        FOLDER_NAME,
+        compare_stages,
+        fit_second_stage,
+        why_no_second_stage,
+        write_second_stage,
+    )
+    from mammoscope.learning.training import list_folds
+
+    settings, folder, seed = run.recipe.second_stage, run.path / FOLDER_NAME, run.recipe.seed
+    if settings is None:
+        shutil.rmtree(folder, ignore_errors=True)  # of a recipe that had one
+        return {}
+    reason = why_no_second_stage(list_folds(manifest), run.trained_folds)
+    if reason is not None:
+        return {"second_stage": reason}
+    bootstrap = BootstrapSettings(seed=seed)
+    stage, stacked = fit_second_stage(scores, manifest, settings, rng=np.random.default_rng(seed))
+    compared = compare_stages(scores, stacked, bootstrap)
+    write_second_stage(stage, stacked, compared, bootstrap, folder)
+    gain = compared.difference
+    return {"second_stage": f"difference of breast AUC: {format_estimate(gain.value, gain.interval, gain.reason)}"}
 
 
 def _count_batches(manifest: "pl.DataFrame", store: "PreparedStore", recipe: "Recipe", *, fold: int) -> int:

@@ -3,16 +3,16 @@
 `mammoscope.evaluation.cross_fitting` makes them; docs/operating-points.md describes the file.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
 from mammoscope.config import Settings
-from mammoscope.errors import RunError, UserInputError
+from mammoscope.errors import UserInputError
 from mammoscope.evaluation.bootstrap import Estimate
+from mammoscope.evaluation.run_folder import read_record
 from mammoscope.evaluation.threshold_choice import Target
 from mammoscope.files import write_json
 
@@ -162,24 +162,4 @@ def read_operating_points(path: Path) -> OperatingPoints:
         RunError: no such file, not JSON, of another schema version, or something in it is missing or of another type.
         UserInputError: a threshold is outside [0, 1], or a name comes twice.
     """
-    if not path.is_file():
-        raise RunError(f"{path}: no such file, expected operating points; `mammoscope train` writes them into its run")
-    text = path.read_text(encoding="utf-8")
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise RunError(f"{path}: not JSON ({error}); run `mammoscope train` again, which writes it anew") from error
-    found = content.get("schema_version") if isinstance(content, dict) else None
-    if found != OPERATING_POINTS_VERSION:
-        raise RunError(
-            f"{path}: schema_version is {found!r}, expected {OPERATING_POINTS_VERSION}; "
-            "use the version of mammoscope that made the run"
-        )
-    try:
-        return _ADAPTER.validate_json(text, strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise RunError(
-            f"{path}: {place}: {first['msg'].lower()}; run `mammoscope train` again, which writes it anew"
-        ) from error
+    return read_record(path, _ADAPTER, version=OPERATING_POINTS_VERSION)

@@ -3,14 +3,16 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
+from pydantic import TypeAdapter, ValidationError
 
 from mammoscope.errors import RunError
 from mammoscope.evaluation.scores import read_scores
 
 ENVIRONMENT_VERSION = 1
+RecordT = TypeVar("RecordT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,32 @@ def read_environment(path: Path) -> dict[str, Any] | None:
             "use the version of mammoscope that made the run"
         )
     return environment
+
+
+def read_record(path: Path, adapter: TypeAdapter[RecordT], *, version: int) -> RecordT:
+    """What a JSON file of a run holds, each of its keys checked.
+
+    Raises:
+        RunError: no such file, not JSON, of another schema version, or something in it is missing or of another type.
+    """
+    if not path.is_file():
+        raise RunError(f"{path}: no such file; `mammoscope train` writes it into its run when folds are done")
+    text = path.read_text(encoding="utf-8")
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise RunError(f"{path}: not JSON ({error}); `mammoscope train` writes it anew") from error
+    found = content.get("schema_version") if isinstance(content, dict) else None
+    if found != version:
+        raise RunError(
+            f"{path}: schema_version is {found!r}, expected {version}; use the version of mammoscope that made the run"
+        )
+    try:
+        return adapter.validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise RunError(f"{path}: {place}: {first['msg'].lower()}; `mammoscope train` writes the file anew") from error
 
 
 def _read_histories(folder: Path) -> list[History]:

@@ -7,6 +7,7 @@ folds/<k>/           weights.safetensors, history.csv, scores.parquet of the hel
                       table.json where the recipe gives the network columns of the manifest
 scores.parquet       the out-of-fold scores of all folds that are done
 operating_points.json  thresholds, each judged on folds that it was not chosen on
+second_stage/        scores.parquet, summary.json and model.json of a table model on the scores, where the recipe asks
 """
 
 import platform
@@ -28,7 +29,7 @@ from mammoscope.imaging.prepare import PrepareSettings
 from mammoscope.learning.settings import Recipe
 
 # what is made of the scores when folds are done, so that a run takes over new values of these keys
-_AFTER_TRAINING = frozenset({"operating_points"})
+_AFTER_TRAINING = frozenset({"operating_points", "second_stage"})
 _PACKAGES = ("mammoscope", "torch", "timm", "lightning", "numpy", "polars", "pydicom", "pillow", "imagecodecs")
 
 

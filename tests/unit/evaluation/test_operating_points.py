@@ -95,7 +95,7 @@ def test_what_is_no_table_of_json_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="no such file, expected operating points; `mammoscope train` writes them"):
+    with pytest.raises(RunError, match="no such file; `mammoscope train` writes it into its run when folds are done"):
         read_operating_points(tmp_path / "points.json")
 
 

@@ -1,7 +1,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -207,9 +207,10 @@ def _documented_keys() -> dict[str, str]:
 def _default_by_key() -> dict[str, object]:
     found: dict[str, object] = {}
     for name, field in Recipe.model_fields.items():
-        annotation: Any = field.annotation
-        if hasattr(annotation, "model_fields"):
-            inner = annotation.model_fields
+        annotations: tuple[Any, ...] = (field.annotation, *get_args(field.annotation))  # a table may be left out
+        table = next((each for each in annotations if hasattr(each, "model_fields")), None)
+        if table is not None:
+            inner = table.model_fields
             found |= {f"{name}.{key}": each.get_default(call_default_factory=True) for key, each in inner.items()}
         else:
             found[name] = field.default
