@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mammoscope.cli.console import JsonOption, print_summary
+from mammoscope.errors import StoreError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -47,9 +48,24 @@ def audit(
     plan = MatchPlan(columns=parse_match(match), controls_per_case=controls_per_case, age_within_years=age_within_years)
     manifest = read_manifest(cohort, may_conflict=True)
     prepared = None if store is None else open_store(store)
+    if prepared is not None:
+        _check_store(manifest, prepared)
     content = audit_cohort(manifest, rng=np.random.default_rng(seed), store=prepared, plan=plan)
     paths = _write(content, manifest, output, facts=_facts(manifest, prepared, seed))
     print_summary("audited", _summarise(content) | paths, as_json=as_json)
+
+
+def _check_store(manifest: "pl.DataFrame", store: "PreparedStore") -> None:
+    """Refuse a store of another cohort, of which every picture would count as missing.
+
+    Raises:
+        StoreError: it holds no picture of this one.
+    """
+    if not manifest["image_id"].is_in(store.image_ids).any():
+        raise StoreError(
+            f"{store.path}: holds none of the manifest's {manifest.height} images; "
+            "give the store that was prepared from this cohort"
+        )
 
 
 def _write(content: "Audit", manifest: "pl.DataFrame", output: Path, *, facts: "list[Fact]") -> dict[str, object]:

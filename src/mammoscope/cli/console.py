@@ -74,8 +74,12 @@ def print_summary(title: str, facts: Mapping[str, object], *, as_json: bool) -> 
         sys.stdout.write(json.dumps(facts, default=_path_to_json, ensure_ascii=False, allow_nan=False) + "\n")
         return
     width = max((len(key) for key in facts), default=0)
-    lines = [title, *(f"  {key.replace('_', ' '):<{width}}  {value}" for key, value in facts.items())]
+    lines = [title, *(f"  {key.replace('_', ' '):<{width}}  {_to_text(value)}" for key, value in facts.items())]
     sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _to_text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _path_to_json(value: object) -> str:

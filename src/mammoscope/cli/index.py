@@ -64,6 +64,7 @@ def index_rsna(
     """
     from mammoscope.cohort.sources.rsna import read_rsna
 
+    _check_image_options(images, allow_missing=allow_missing, check_headers=check_headers)
     handling = _handling(on_conflict, allow_missing=allow_missing, check_headers=check_headers, workers=workers)
     found = read_rsna(table, images, handling=handling)
     _write(found, cohort, as_json=as_json)
@@ -95,6 +96,8 @@ def index_dicom(
     from mammoscope.cohort.sources.outcome_table import read_outcomes
 
     told = None if outcomes is None else read_outcomes(outcomes, sheet=sheet)
+    if told is not None and on_conflict == "refuse":
+        told.refuse_problems()  # before all the headers are read, which takes long
     headers = _read_headers(folder, accept or [], workers=workers)
     _write(build_cohort(headers, told, source=source, on_conflict=on_conflict), cohort, as_json=as_json)
 
@@ -126,6 +129,7 @@ def index_table(
     meaning = read_mapping(mapping)
     _check_rule_options(context, meaning.rule_parts, mapping=mapping)
     rule = _rule(case_birads, control_birads, benign=benign, normal_side=normal_side)
+    _check_image_options(images, allow_missing=allow_missing, check_headers=check_headers)
     handling = _handling(on_conflict, allow_missing=allow_missing, check_headers=check_headers, workers=workers)
     found = read_mapped_table(table, images, meaning, rule=rule, handling=handling)
     _write(found, cohort, as_json=as_json)
@@ -149,6 +153,7 @@ def index_cbis_ddsm(
     """
     from mammoscope.cohort.sources.cbis_ddsm import read_cbis_ddsm
 
+    _check_image_options(images, allow_missing=allow_missing, check_headers=check_headers)
     handling = _handling(on_conflict, allow_missing=allow_missing, check_headers=check_headers, workers=workers)
     _write(read_cbis_ddsm(table, images, rule=_rule(benign=benign), handling=handling), cohort, as_json=as_json)
 
@@ -181,6 +186,7 @@ def index_vindr_mammo(
     from mammoscope.cohort.sources.vindr_mammo import VindrTables, read_vindr_mammo
 
     rule = _rule(case_birads, control_birads, normal_side=normal_side)
+    _check_image_options(images, allow_missing=allow_missing, check_headers=check_headers)
     handling = _handling(on_conflict, allow_missing=allow_missing, check_headers=check_headers, workers=workers)
     tables = VindrTables(table, metadata, takes_split=official_split)
     _write(read_vindr_mammo(tables, images, rule=rule, handling=handling), cohort, as_json=as_json)
@@ -256,9 +262,23 @@ def index_mini_mias(
     from mammoscope.cohort.sources.indexing import Handling
     from mammoscope.cohort.sources.mini_mias import read_mini_mias
 
+    _check_image_options(images, allow_missing=allow_missing)
     rule = _rule(benign=benign, normal_side=normal_side)
     handling = Handling(on_conflict=on_conflict, allow_missing=allow_missing)
     _write(read_mini_mias(table, images, rule=rule, handling=handling), cohort, as_json=as_json)
+
+
+def _check_image_options(images: Path | None, *, allow_missing: bool, check_headers: bool = False) -> None:
+    """Refuse options about images where there are none.
+
+    Raises:
+        UserInputError: with the option.
+    """
+    for option, is_given in (("--allow-missing", allow_missing), ("--check-headers", check_headers)):
+        if is_given and images is None:
+            raise UserInputError(
+                f"{option}: found without images, which it is about; give --images too, or leave it out"
+            )
 
 
 def _check_rule_options(context: typer.Context, parts: Collection[str], *, mapping: str) -> None:
@@ -326,10 +346,13 @@ def _check_headers(rows: "pl.DataFrame", *, workers: int) -> "list[Problem]":
 
 def _write(found: "IndexedCohort", cohort: Path, *, as_json: bool) -> None:
     """Write manifest and rejected files, warn, and print what was found."""
-    from mammoscope.cohort.manifest import manifest_hash, write_manifest
+    from mammoscope.cohort.manifest import manifest_hash, read_present, write_manifest
     from mammoscope.cohort.sources.indexing import count_facts, write_rejected
 
+    earlier = read_present(cohort)
     path = write_manifest(found.manifest, cohort)
+    if earlier is not None and earlier["fold"].count() and not found.manifest["fold"].count():
+        warn(f"{path}: was split, and its folds are gone; split again")
     rejected = write_rejected(found.rejected, cohort)
     for sentence in found.warnings:
         warn(sentence)

@@ -19,12 +19,16 @@ def join(
     """
     import polars as pl
 
-    from mammoscope.cohort.join import join_cohorts
-    from mammoscope.cohort.manifest import manifest_hash, write_manifest
+    from mammoscope.cohort.join import check_replaced, join_cohorts
+    from mammoscope.cohort.manifest import manifest_hash, read_present, write_manifest
     from mammoscope.exam import BREAST
 
     joined = join_cohorts(cohorts, output)
+    earlier = read_present(output)
+    check_replaced(earlier, joined.manifest, output)
     path = write_manifest(joined.manifest, output)
+    if earlier is not None and earlier["fold"].count():
+        warn(f"{path}: was split, and its folds are gone; split again")
     for sentence in joined.warnings:
         warn(sentence)
     breasts = joined.manifest.unique(BREAST)

@@ -34,7 +34,9 @@ def split(
     fold_column: Annotated[
         str | None, typer.Option(help="The column of the folds in that table.  [default: fold]", show_default=False)
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the shuffle.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of the shuffle.  [default: 0]", show_default=False)
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Deal whole patients into folds that are like the whole, or hold out a share, a site or a machine.
@@ -45,13 +47,15 @@ def split(
 
     ways = {"--folds": folds, "--hold-out": hold_out, "--leave-one-out": leave_one_out, "--from": table}
     _check_ways([name for name, value in ways.items() if value is not None], fold_column)
+    if seed is not None:
+        _check_seed("--leave-one-out" if leave_one_out is not None else "--from" if table is not None else None)
     manifest = read_manifest(cohort)
     if leave_one_out is not None:
         manifest = _leave_one_out(manifest, leave_one_out)
     elif table is not None:
         manifest = _import_folds(manifest, table, fold_column or "fold")
     else:
-        manifest = _stratify(manifest, n_folds=folds, share=hold_out, seed=seed)
+        manifest = _stratify(manifest, n_folds=folds, share=hold_out, seed=seed or 0)
     facts = _summarise(manifest, leave_one_out)
     _warn_of_folds(manifest, is_meant=leave_one_out is not None)
     path = write_manifest(manifest, cohort)
@@ -74,6 +78,16 @@ def _check_ways(given: list[str], fold_column: str | None) -> None:
         raise UserInputError(f"--fold-column: found {fold_column!r} without a table; give the table with --from")
 
 
+def _check_seed(way: str | None) -> None:
+    """Refuse a seed where chance has no hand in the folds.
+
+    Raises:
+        UserInputError: with the way to split.
+    """
+    if way is not None:
+        raise UserInputError(f"--seed: found with {way}, which leaves nothing to chance; leave it out")
+
+
 def _warn_of_folds(manifest: "pl.DataFrame", *, is_meant: bool) -> None:
     """Say which folds measure nothing, and, unless other shares of cancer are meant, how far they are off."""
     from mammoscope.cohort.fold_balance import (
@@ -92,7 +106,8 @@ def _warn_of_folds(manifest: "pl.DataFrame", *, is_meant: bool) -> None:
     if not is_meant and largest is not None and largest > LARGEST_IMBALANCE:
         warn(
             f"the share of breasts with cancer of a fold is {largest:.0%} off that of all, "
-            f"more than {LARGEST_IMBALANCE:.0%}; split into fewer folds, or compare figures of folds with care"
+            f"more than {LARGEST_IMBALANCE:.0%}; split into fewer folds or hold out more, "
+            "or compare figures of folds with care"
         )
 
 
@@ -146,6 +161,8 @@ def _summarise(manifest: "pl.DataFrame", place: Place | None) -> dict[str, Any]:
 
 
 def _describe(folds: list[dict[str, Any]], place: Place | None, largest: dict[str, Any] | None) -> Iterator[str]:
+    from mammoscope.cohort.fold_balance import name_stratum
+
     yield "split"
     for row in folds:
         name = "never held out" if row["fold"] is None else f"fold {row['fold']}"
@@ -155,9 +172,10 @@ def _describe(folds: list[dict[str, Any]], place: Place | None, largest: dict[st
             f"{row['n_cases']} with cancer{_prevalence(row)}"
         )
     if largest is not None:
+        name = name_stratum(largest["stratum"], largest["value"])
         yield (
-            f"  largest imbalance: {largest['imbalance']:+.1%}, fold {largest['fold']}, {largest['stratum']} "
-            f"{largest['value']}: {largest['n']} {largest['unit']}, {largest['n_expected']:.1f} expected"
+            f"  largest imbalance: {largest['imbalance']:+.1%}, fold {largest['fold']}, {name}: "
+            f"{largest['n']} {largest['unit']}, {largest['n_expected']:.1f} expected"
         )
 
 

@@ -45,14 +45,17 @@ def train(
     from mammoscope.cohort.manifest import manifest_hash, read_manifest
     from mammoscope.config import to_toml
     from mammoscope.imaging.store import open_store
+    from mammoscope.learning.recipe import read_recipe
+
+    # before torch is loaded, which takes long, so that a misspelt key is told at once
+    read = read_recipe(recipe, assignments or [])
     from mammoscope.learning.breast_table import check_columns
     from mammoscope.learning.network import adopt_metadata, build_network
-    from mammoscope.learning.recipe import read_recipe
     from mammoscope.learning.run import collect_scores, start_run
     from mammoscope.learning.table_inputs import TableSettings
     from mammoscope.learning.training import check_store, list_folds
 
-    wanted = adopt_metadata(read_recipe(recipe, assignments or []), weights)
+    wanted = adopt_metadata(read, weights)
     if print_recipe:
         typer.echo(to_toml(wanted), nl=False)
         return

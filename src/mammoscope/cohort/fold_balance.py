@@ -10,6 +10,16 @@ from mammoscope.exam import BREAST
 LEAST_EXPECTED = 20  # below this, one more or one less is over 5 %, which no dealing of whole patients can mend
 LARGEST_IMBALANCE = 0.05  # of the share of cases of a fold, relative to the whole: figures of folds compare up to it
 _JOINED = tuple((("outcome", name)) for name in STRATA if name not in {"outcome", "cancer_images"})
+_PATTERN_OF_STRATUM = {"cancer_images": "images with cancer: {}", "age_band": "age {}", "views": "{} images"}
+_NAME_OF_VALUE = {
+    ("cancer", "yes"): "with cancer",
+    ("outcome", "case"): "cases",
+    ("outcome", "control"): "controls",
+    ("outcome", "undetermined"): "undetermined",
+    ("views", "1"): "1 image",
+    ("implant", "true"): "an implant",
+    ("implant", "false"): "no implant",
+}
 _COLUMNS = ("stratum", "value", "unit", "fold", "n", "n_expected", "imbalance")
 
 
@@ -26,6 +36,14 @@ def tabulate_folds(manifest: pl.DataFrame) -> pl.DataFrame:
     parts = [*_prevalences(manifest), *_strata_of_patients(manifest)]
     imbalance = pl.when(pl.col("n_expected") > 0).then(pl.col("n") / pl.col("n_expected") - 1)
     return pl.concat(parts).with_columns(imbalance.alias("imbalance")).select(_COLUMNS)
+
+
+def name_stratum(stratum: str, value: str) -> str:
+    """What people call a row of the table: `age 50 to 59`, `cases with 5 images`."""
+    if " and " not in stratum:
+        return _NAME_OF_VALUE.get((stratum, value)) or _PATTERN_OF_STRATUM.get(stratum, f"{stratum} {{}}").format(value)
+    (first, second), (outcome, other) = stratum.split(" and ", 1), value.split(", ", 1)
+    return f"{name_stratum(first, outcome)} with {name_stratum(second, other)}"
 
 
 def largest_imbalance(table: pl.DataFrame) -> dict[str, object] | None:

@@ -60,6 +60,22 @@ def join_cohorts(cohorts: Sequence[Path], output: Path) -> JoinedCohort:
     return JoinedCohort(joined.with_columns(fold=pl.lit(None, SCHEMA["fold"])), _warn(owned))
 
 
+def check_replaced(earlier: pl.DataFrame | None, joined: pl.DataFrame, output: Path) -> None:
+    """Refuse to write over a cohort that is no earlier join of these.
+
+    Raises:
+        UserInputError: it has images that the joined one has not.
+    """
+    if earlier is None:
+        return
+    n_lost = earlier.join(joined, on="image_id", how="anti").height
+    if n_lost:
+        raise UserInputError(
+            f"{output}: found another cohort, with images that the joined one has not: {n_lost}; expected a new folder "
+            "or an earlier join of these cohorts; choose another, or remove it"
+        )
+
+
 def _check_places(cohorts: Sequence[Path], output: Path) -> None:
     places = [manifest_path(cohort).resolve() for cohort in cohorts]
     if len(places) < _LEAST:
@@ -105,7 +121,7 @@ def _check_identities(joined: pl.DataFrame, manifests: Sequence[pl.DataFrame]) -
             sources = " and ".join(sorted(set(counts["source"].explode())))
             what = "a name" if name in _PLACES else "an id"
             raise TableError(
-                f"join: {counts.height} {word} of {sources} would share {what}, expected one for each; index one "
+                f"join: {word} of {sources} that would share {what}: {counts.height}, expected one for each; index one "
                 "cohort under another name of its source, or join all cohorts at once if one was joined before"
             )
 
@@ -124,19 +140,23 @@ def _check_clashes(owned: pl.DataFrame, cohorts: Sequence[Path]) -> None:
         )
         where = " and ".join(str(cohorts[place]) for place in clashing["cohort"][0])
         raise TableError(
-            f"join: {clashing.height} images stand in several cohorts ({names}, in {where}), expected each once; "
+            f"join: images in several cohorts: {clashing.height} ({names}, in {where}), expected each once; "
             "leave one cohort out, or index it under another name of its source"
         )
-    exams = owned.group_by("exam_id").agg(pl.col("patient_id").n_unique()).filter(pl.col("patient_id") > 1)
+    exams = owned.group_by("exam_id", maintain_order=True).agg(pl.col("patient_id").n_unique(), "image_id")
+    exams = exams.filter(pl.col("patient_id") > 1)
     if exams.height:
         raise TableError(
-            f"join: {exams.height} exams have another patient in another cohort, expected one patient for each; "
-            "index one cohort under another name of its source"
+            f"join: exams with another patient in another cohort: {exams.height} (with image "
+            f"{exams['image_id'][0][0]}), expected one patient for each; index one cohort under another name of its "
+            "source"
         )
-    breasts = owned.group_by(BREAST).agg(pl.col("cancer").n_unique()).filter(pl.col("cancer") > 1)
+    breasts = owned.group_by(BREAST, maintain_order=True).agg(pl.col("cancer").n_unique(), pl.col("image_id").first())
+    breasts = breasts.filter(pl.col("cancer") > 1)
     if breasts.height:
         raise TableError(
-            f"join: {breasts.height} breasts have another outcome in another cohort, expected one; "
+            f"join: breasts with another outcome in another cohort: {breasts.height} (with image "
+            f"{breasts['image_id'][0]}), expected one outcome; "
             "index the tables of one source together"
         )
 
@@ -146,7 +166,7 @@ def _warn(owned: pl.DataFrame) -> tuple[str, ...]:
     n_shared = patients.filter(pl.col("cohort") > 1).height
     n_split = owned["fold"].is_not_null().sum()
     sentences = {
-        f"{n_shared} patients stand in several cohorts of one source and are taken as the same": n_shared,
+        f"patients in several cohorts of one source, who are taken as the same: {n_shared}": n_shared,
         "folds are left behind; split the joined cohort": n_split,
     }
     return tuple(sentence for sentence, count in sentences.items() if count)

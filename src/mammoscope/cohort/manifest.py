@@ -76,6 +76,11 @@ def read_manifest(cohort: Path, *, may_conflict: bool = False) -> pl.DataFrame:
         LeakageError: a patient stands in two folds.
     """
     path = manifest_path(cohort)
+    if path != cohort and cohort.is_file():
+        kind = "CSV file" if cohort.suffix == ".csv" else "file"
+        raise TableError(
+            f"{cohort}: found a {kind}, expected a cohort folder or its {FILE_NAME}; make one with `mammoscope index`"
+        )
     if not path.is_file():
         raise TableError(f"{path}: not found, expected the manifest of a cohort; make one with `mammoscope index`")
     try:
@@ -107,6 +112,14 @@ def write_manifest(manifest: pl.DataFrame, cohort: Path) -> Path:
     with replacing(path) as beside:
         ordered.write_parquet(beside, metadata={_VERSION_KEY: MANIFEST_VERSION, _HASH_KEY: manifest_hash(ordered)})
     return path
+
+
+def read_present(cohort: Path) -> pl.DataFrame | None:
+    """The manifest that stands where one is going to be written; None where there is none that can be read."""
+    try:
+        return read_manifest(cohort)
+    except (TableError, LeakageError):
+        return None
 
 
 def manifest_hash(manifest: pl.DataFrame) -> str:

@@ -105,7 +105,10 @@ def read_fold_table(path: Path) -> pl.DataFrame:
     Raises:
         TableError: the file is not there, or cannot be read.
     """
-    if path.suffix != ".parquet" or not path.is_file():
+    if not path.is_file():
+        found = "found a folder" if path.is_dir() else "no such file"
+        raise TableError(f"{path}: {found}, expected a CSV or Parquet table with the folds; check the path")
+    if path.suffix != ".parquet":
         return read_csv_table(path)
     try:
         return pl.read_parquet(path)
@@ -131,10 +134,12 @@ def import_folds(manifest: pl.DataFrame, table: pl.DataFrame, *, column: str, wh
         )
     given = table.select(pl.col(key).cast(pl.String), _parse_folds(table[column], where=where)).unique()
     images = manifest.select("image_id", "patient_id").join(given, on=key, how="left", coalesce=True)
-    n_without = manifest.filter(~pl.col(key).is_in(given[key].implode())).height
-    if n_without:
+    without = manifest.filter(~pl.col(key).is_in(given[key].implode()))
+    if without.height:
         raise TableError(
-            f"{where}: no row for {n_without} of {manifest.height} images of the cohort, expected each one"
+            f"{where}: no row for {without.height} of {manifest.height} images of the cohort, such as "
+            f"{without['image_id'][0]}, expected each one by {key}; add rows, with an empty fold where they are never "
+            "held out, and spell ids as the cohort does"
         )
     patients = images.select("patient_id", "fold").unique()
     _check_imported(patients, where=where)

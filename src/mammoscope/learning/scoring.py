@@ -10,8 +10,8 @@ from mammoscope.evaluation.scores import SCORES_VERSION, aggregate_to_breasts
 from mammoscope.exam import BREAST
 from mammoscope.learning.batches import Pictures, to_network_input
 from mammoscope.learning.network import CancerNetwork, NetworkOutput
-from mammoscope.learning.settings import Recipe
-from mammoscope.learning.views import Combination, PictureLogits, combine_to_probabilities
+from mammoscope.learning.settings import Combination, Recipe
+from mammoscope.learning.views import PictureLogits, combine_to_probabilities
 
 
 def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:

@@ -9,9 +9,9 @@ from mammoscope.config import Settings
 from mammoscope.evaluation.operating_points import OperatingPointSettings
 from mammoscope.learning.second_stage import SecondStageSettings
 from mammoscope.learning.table_inputs import TableSettings
-from mammoscope.learning.views import Combination
 
 Level = Literal["image", "breast"]
+Combination = Literal["mean", "max", "attention"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]

@@ -7,14 +7,14 @@ views as in Javed et al. 2022, arXiv:2206.01794, so that the share of each view 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-Combination = Literal["mean", "max", "attention"]
+from mammoscope.learning.settings import Combination
+
 Floats = NDArray[np.float64]
 
 

@@ -103,6 +103,16 @@ def test_a_store_adds_pictures(run_cli: CliRun, tiny_cohort: Path, tiny_store_pa
     assert "Store hash" in page
 
 
+def test_a_store_of_another_cohort_is_refused(
+    run_cli: CliRun, tmp_cohort: Path, tiny_store_path: Path, tmp_path: Path
+) -> None:
+    write_manifest(read_manifest(tmp_cohort).with_columns(image_id="other-" + pl.col("image_id")), tmp_cohort)
+    code, _, err = run_cli("audit", tmp_cohort, "--store", tiny_store_path, "-o", tmp_path / "audit")
+    assert code == 2
+    assert "holds none of the manifest's 20 images; give the store that was prepared from this cohort" in err
+    assert not (tmp_path / "audit").exists()
+
+
 def test_phantoms_are_named_so(run_cli: CliRun, tmp_cohort: Path, tmp_path: Path) -> None:
     write_manifest(read_manifest(tmp_cohort).with_columns(source=pl.lit("phantom")), tmp_cohort)
     run_cli("audit", tmp_cohort, "-o", tmp_path)

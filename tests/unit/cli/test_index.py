@@ -59,7 +59,7 @@ def test_missing_images_are_left_out_when_that_is_allowed(
     arguments = ("index", "rsna", "--table", table, "--images", images, "-o", tmp_path / "cohort")
     code, out, err = run_cli(*arguments)
     assert (code, out) == (2, "")
-    assert "1 images of the table are missing (103), 2 were found" in err
+    assert "images of the table that are missing: 1 (103), that were found: 2" in err
     assert not (tmp_path / "cohort").exists()
     code, out, _ = run_cli(*arguments, "--allow-missing")
     assert code == 0
@@ -254,7 +254,7 @@ def test_files_and_a_clinical_table_become_a_cohort(run_cli: CliRun, studies: Pa
     assert code == 0, err
     assert json.loads(out)["breasts_with_cancer"] == 1
     assert json.loads(out)["breasts_undetermined"] == 3
-    assert "names 1 of the patients not; they stay undetermined" in err
+    assert "patients of the files whom it does not name, who stay undetermined: 1" in err
 
 
 def test_a_table_and_a_mapping_become_a_cohort(run_cli: CliRun, tmp_path: Path) -> None:
@@ -308,3 +308,38 @@ def test_files_with_a_patient_in_their_names_become_a_cohort(run_cli: CliRun, tm
     code, out, err = run_cli(*arguments, "-o", tmp_path / "cohort", "--json")
     assert code == 0, err
     assert json.loads(out)["breasts_with_cancer"] == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        *((command, "--check-headers") for command in ("rsna", "table", "cbis-ddsm", "vindr-mammo")),
+        *((command, "--allow-missing") for command in ("rsna", "table", "cbis-ddsm", "vindr-mammo", "mini-mias")),
+    ],
+)
+def test_an_option_about_images_without_images_is_refused(
+    run_cli: CliRun, tmp_path: Path, command: str, option: str
+) -> None:
+    more = ("--mapping", "cbis_ddsm_mass") if command == "table" else ()
+    code, _, err = run_cli("index", command, "--table", tmp_path / "t", *more, "-o", tmp_path / "c", option)
+    assert code == 2
+    assert err.startswith(f"error: {option}: found without images, which it is about; give --images too, or leave it")
+
+
+def test_folds_that_are_lost_are_warned_of(run_cli: CliRun, table: Path, tmp_path: Path) -> None:
+    table.write_text(table.read_text() + "2,7713,104,R,MLO,,1,1,1,1,1,,49,False\n")
+    arguments = ("index", "rsna", "--table", table, "-o", tmp_path / "cohort")
+    assert run_cli(*arguments)[2] == ""
+    assert run_cli(*arguments)[2] == ""
+    assert run_cli("split", tmp_path / "cohort", "--folds", 2)[0] == 0
+    path = tmp_path / "cohort" / "manifest.parquet"
+    assert run_cli(*arguments)[2] == f"warning: {path}: was split, and its folds are gone; split again\n"
+    path.write_bytes(b"damaged")
+    assert run_cli(*arguments)[::2] == (0, "")
+
+
+def test_what_is_wrong_with_outcomes_is_told_before_the_headers_are_read(run_cli: CliRun, tmp_path: Path) -> None:
+    (tmp_path / "o.csv").write_text("exam_id,cancer\na,2\n")
+    arguments = ("index", "dicom", tmp_path / "no_such_folder", "--outcomes", tmp_path / "o.csv", "-o", tmp_path / "c")
+    assert "row 1, cancer: found '2', expected 0 or 1" in run_cli(*arguments)[2]
+    assert "no such folder" in run_cli(*arguments, "--on-conflict", "exclude")[2]

@@ -185,6 +185,20 @@ def test_two_ways_at_once_are_refused(run_cli: CliRun, tmp_cohort: Path) -> None
     assert (code, err) == (2, "error: --folds and --hold-out: each says how to split, expected one of them\n")
 
 
+@pytest.mark.parametrize("way", [("--leave-one-out", "site"), ("--from", "folds.csv")])
+def test_a_seed_that_decides_nothing_is_refused(run_cli: CliRun, tmp_cohort: Path, way: tuple[str, str]) -> None:
+    code, _, err = run_cli("split", tmp_cohort, *way, "--seed", 0)
+    assert (code, err) == (2, f"error: --seed: found with {way[0]}, which leaves nothing to chance; leave it out\n")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("images.csv", "CSV file"), ("notes", "file")])
+def test_a_file_that_is_no_cohort_is_named_as_such(run_cli: CliRun, tmp_path: Path, name: str, kind: str) -> None:
+    (tmp_path / name).write_text("image_id\n")
+    code, _, err = run_cli("split", tmp_path / name)
+    assert code == 2
+    assert err.startswith(f"error: {tmp_path / name}: found a {kind}, expected a cohort folder or its manifest.parquet")
+
+
 def test_a_column_without_a_table_is_refused(run_cli: CliRun, tmp_cohort: Path) -> None:
     code, _, err = run_cli("split", tmp_cohort, "--fold-column", "part")
     assert (code, err) == (2, "error: --fold-column: found 'part' without a table; give the table with --from\n")

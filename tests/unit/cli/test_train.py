@@ -1,5 +1,7 @@
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -242,3 +244,15 @@ def test_training_without_its_data_ends_with_2(run_cli: CliRun) -> None:
     code, _, err = run_cli("train", "tiny")
     assert code == 2
     assert "expected --cohort, --store and --output" in err
+
+
+def test_a_wrong_recipe_is_told_before_torch_is_loaded() -> None:
+    script = (
+        "import atexit, sys; from mammoscope.cli.main import main; "
+        "atexit.register(lambda: print('torch' in sys.modules)); "
+        "sys.argv = ['mammoscope', 'train', 'tiny', '--set', 'sampling=matchd']; main()"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)  # noqa: S603  # our own
+    assert (ended.returncode, ended.stdout) == (2, "False\n"), ended.stderr
+    assert ended.stderr.startswith("error: recipe tiny: ")
+    assert "matchd" in ended.stderr

@@ -43,7 +43,7 @@ def test_a_header_without_rows_has_columns_of_text(tmp_path: Path) -> None:
         (b"a,b\n1,2,3\n", "row 1: found 3 values, expected 2"),
         (b"a,b,a\n1,2,3\n", "column a: stands in the header 2 times, expected once"),
         (b"a,,\n1,2,3\n", "header: found 2 columns without a name"),
-        (b"a;b\n1;2\n", "header: separated by semicolons, expected commas"),
+        (b"a;b\n1;2\n", "header: separated by semicolons, expected commas; save it with commas, or name the separator"),
         (b"a\tb\n1\t2\n", "header: separated by tabs, expected commas"),
     ],
 )

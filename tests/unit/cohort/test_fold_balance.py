@@ -3,7 +3,7 @@ from collections.abc import Callable
 import polars as pl
 import pytest
 
-from mammoscope.cohort.fold_balance import largest_imbalance, tabulate_folds
+from mammoscope.cohort.fold_balance import largest_imbalance, name_stratum, tabulate_folds
 from mammoscope.cohort.stratify import STRATA
 
 ManifestOf = Callable[..., pl.DataFrame]
@@ -89,3 +89,21 @@ def test_the_largest_imbalance_is_up_or_down_and_of_what_could_be_even() -> None
 def test_without_a_stratum_of_twenty_there_is_no_largest_imbalance() -> None:
     assert largest_imbalance(_table((0, 19.0, 0.5))) is None
     assert largest_imbalance(_table((None, 100.0, 0.5))) is None
+
+
+@pytest.mark.parametrize(
+    ("stratum", "value", "name"),
+    [
+        ("cancer_images", "3", "images with cancer: 3"),
+        ("age_band", "50 to 59", "age 50 to 59"),
+        ("outcome and views", "case, 5", "cases with 5 images"),
+        ("outcome and views", "control, 1", "controls with 1 image"),
+        ("outcome and site", "undetermined, a, b", "undetermined with site a, b"),
+        ("outcome and implant", "control, true", "controls with an implant"),
+        ("outcome", "control", "controls"),
+        ("cancer", "yes", "with cancer"),
+        ("density", "unknown", "density unknown"),
+    ],
+)
+def test_a_stratum_has_a_name_for_people(stratum: str, value: str, name: str) -> None:
+    assert name_stratum(stratum, value) == name

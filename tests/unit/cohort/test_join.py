@@ -63,7 +63,7 @@ def test_machines_that_would_get_one_name_are_refused(write_cohort: WriteCohort,
     one = write_cohort("a", "hospital", machine="2-0")
     other = write_cohort("b", "hospital-2", machine="0")
     with pytest.raises(
-        TableError, match=r"join: 1 machines? of hospital and hospital-2 would share a name, expected one"
+        TableError, match=r"join: machines of hospital and hospital-2 that would share a name: 1, expected one"
     ):
         join_cohorts([one, other], tmp_path / "c")
 
@@ -86,7 +86,9 @@ def with_patients(cohort: Path, *ids: str) -> Path:
 def test_patients_of_two_sources_are_never_one(write_cohort: WriteCohort, tmp_path: Path) -> None:
     one = with_patients(write_cohort("a", "hospital", (True,) * 3), "2-0", "2-1", "7")
     other = with_patients(write_cohort("b", "hospital-2", (True,) * 3), "0", "1", "7")
-    sentence = r"join: 2 patients of hospital and hospital-2 would share an id, expected one for each; .* another name"
+    sentence = (
+        r"join: patients of hospital and hospital-2 that would share an id: 2, expected one for each; .* another name"
+    )
     with pytest.raises(TableError, match=sentence):
         join_cohorts([one, other], tmp_path / "c")
     apart = join_cohorts([with_patients(one, "2-0", "8", "9"), with_patients(other, "1", "2", "7")], tmp_path / "c")
@@ -105,15 +107,13 @@ def test_ids_that_may_have_their_source_already_are_not_guessed_at(write_cohort:
         with_patients(write_cohort("a", "uk", site=None), "uk-1", "uk-2"),
         with_patients(write_cohort("b", "uk", site=None), "1", "3"),
     )
-    with pytest.raises(TableError, match="join: 1 patients of uk would share an id, expected one for each"):
+    with pytest.raises(TableError, match="join: patients of uk that would share an id: 1, expected one for each"):
         join_cohorts([one, other], tmp_path / "c")
 
 
 def test_an_image_in_two_cohorts_is_refused(write_cohort: WriteCohort, tmp_path: Path) -> None:
     one, other = write_cohort("a", "rsna"), write_cohort("b", "rsna")
-    sentence = (
-        r"8 images stand in several cohorts \(rsna-0LCC, rsna-0LMLO, rsna-0RCC, …, in .*a and .*b\), expected each"
-    )
+    sentence = r"images in several cohorts: 8 \(rsna-0LCC, rsna-0LMLO, rsna-0RCC, …, in .*a and .*b\), expected each"
     with pytest.raises(TableError, match=sentence):
         join_cohorts([one, other], tmp_path / "c")
 
@@ -131,20 +131,22 @@ def test_a_patient_of_two_cohorts_of_one_source_is_one(write_cohort: WriteCohort
     one, other = write_cohort("a", "cbis"), renamed(write_cohort("b", "cbis"), image_id="x", exam_id="x")
     joined = join_cohorts([one, other], tmp_path / "c")
     assert joined.manifest["patient_id"].n_unique() == 2
-    assert joined.warnings == ("2 patients stand in several cohorts of one source and are taken as the same",)
+    assert joined.warnings == ("patients in several cohorts of one source, who are taken as the same: 2",)
 
 
 def test_an_exam_of_two_patients_is_refused(write_cohort: WriteCohort, tmp_path: Path) -> None:
     one, other = write_cohort("a", "s"), renamed(write_cohort("b", "s"), image_id="x", patient_id="x")
     with pytest.raises(
-        TableError, match="2 exams have another patient in another cohort, expected one patient for each"
+        TableError, match=r"exams with another patient in another cohort: 2 \(with image s-0LCC\), expected one patient"
     ):
         join_cohorts([one, other], tmp_path / "c")
 
 
 def test_a_breast_with_two_outcomes_is_refused(write_cohort: WriteCohort, tmp_path: Path) -> None:
     one, other = write_cohort("a", "s"), renamed(write_cohort("b", "s", (False, False)), image_id="x")
-    with pytest.raises(TableError, match="1 breasts have another outcome in another cohort, expected one"):
+    with pytest.raises(
+        TableError, match=r"breasts with another outcome in another cohort: 1 \(with image s-0LCC\), exp"
+    ):
         join_cohorts([one, other], tmp_path / "c")
 
 
@@ -172,11 +174,31 @@ def test_what_cannot_be_joined_is_refused(write_cohort: WriteCohort, tmp_path: P
         join_cohorts([one, other], one)
 
 
+def test_another_cohort_is_not_overwritten(write_cohort: WriteCohort, tmp_path: Path, run_cli: CliRun) -> None:
+    one, other = write_cohort("a", "rsna"), write_cohort("b", "vindr")
+    unrelated = write_cohort("c", "ours", fold=0)
+    before = (unrelated / "manifest.parquet").read_bytes()
+    code, _, err = run_cli("join", one, other, "-o", unrelated)
+    assert code == 2
+    assert (
+        f"{unrelated}: found another cohort, with images that the joined one has not: 8; expected a new folder" in err
+    )
+    assert (unrelated / "manifest.parquet").read_bytes() == before
+    assert run_cli("join", one, other, "-o", tmp_path / "d")[0::2] == (0, "")
+    assert run_cli("split", tmp_path / "d", "--folds", 2)[0] == 0
+    code, _, err = run_cli("join", one, other, "-o", tmp_path / "d")
+    assert (code, err) == (
+        0,
+        f"warning: {tmp_path / 'd' / 'manifest.parquet'}: was split, and its folds are gone; split again\n",
+    )
+
+
 def test_the_command_writes_the_joined_cohort(write_cohort: WriteCohort, tmp_path: Path, run_cli: CliRun) -> None:
     one, other = write_cohort("a", "rsna"), write_cohort("b", "vindr", fold=1)
     code, out, err = run_cli("join", one, other, "-o", tmp_path / "c")
     assert code == 0, err
     assert "breasts with cancer  2" in out
+    assert "sources              rsna, vindr\n" in out
     assert err == "warning: folds are left behind; split the joined cohort\n"
     assert read_manifest(tmp_path / "c").height == 16
     code, out, _ = run_cli("join", "--help")

@@ -159,7 +159,7 @@ def test_missing_images_are_counted_and_named(write_table: WriteTable, images: P
     (images / "11/102.png").unlink()
     (images / "12/104.dcm").rename(images / "11/104.dcm")  # in the folder of another patient
     table = write_table(*ROWS)
-    sentence = r"2 images of the table are missing \(102, 104\), 2 were found; .* --allow-missing"
+    sentence = r"images of the table that are missing: 2 \(102, 104\), that were found: 2; .* --allow-missing"
     with pytest.raises(UserInputError, match=sentence):
         read_rsna(table, images, handling=Handling())
     cohort = read_rsna(table, images, handling=Handling(allow_missing=True))
@@ -169,7 +169,7 @@ def test_missing_images_are_counted_and_named(write_table: WriteTable, images: P
 
 def test_of_many_missing_images_five_are_named(write_table: WriteTable, images: Path) -> None:
     rows = [f"1,11,{number},L,CC,,,,,,,,," for number in range(200, 206)]
-    with pytest.raises(UserInputError, match=r"6 images .* \(200, 201, 202, 203, 204, …\), 1 were found"):
+    with pytest.raises(UserInputError, match=r"missing: 6 \(200, 201, 202, 203, 204, …\), that were found: 1"):
         read_rsna(write_table("1,11,101,L,MLO,,,,,,,,,", *rows), images, handling=Handling())
 
 
@@ -197,7 +197,7 @@ def test_two_files_for_one_image_are_refused(write_table: WriteTable, images: Pa
 
 
 def test_forty_bad_rows_are_forty_lines(write_table: WriteTable) -> None:
-    rows = [f"2,{row},{row},L,CC,old{row},0,0,0,,0,B,29,False" for row in range(1, 41)]
+    rows = [f"2,{row + 100},{row},L,CC,old{row},0,0,0,,0,B,29,False" for row in range(1, 41)] + ROWS[3:]
     with pytest.raises(TableError) as caught:
         read_rsna_table(write_table(*rows), with_outcomes=True)
     first, *lines = str(caught.value).splitlines()
@@ -208,7 +208,7 @@ def test_forty_bad_rows_are_forty_lines(write_table: WriteTable) -> None:
 
 
 def test_a_row_without_a_patient_is_one_problem(write_table: WriteTable) -> None:
-    rows = [f"2,,{row},L,CC,61,0,0,0,,0,B,29,False" for row in range(1, 41)]
+    rows = [f"2,,{row},L,CC,61,0,0,0,,0,B,29,False" for row in range(1, 41)] + ROWS[:1]
     with pytest.raises(TableError) as caught:
         read_rsna_table(write_table(*rows), with_outcomes=True)
     first, *lines = str(caught.value).splitlines()
@@ -252,6 +252,17 @@ def test_a_bad_breast_is_left_out_whole_when_that_is_set(  # noqa: PLR0913, PLR0
     remaining = {"101", "102", "103", "104"} - set(left) - ({"102"} if column == "image_id" else set())
     assert set(cohort.rejected["image_id"]) == remaining
     assert cohort.rejected["sentence"][0].count("expected") == 1
+
+
+def test_a_column_that_is_wrong_in_every_row_is_one_line(write_table: WriteTable) -> None:
+    rows = [row.replace(",CC,", ",AP,").replace(",MLO,", ",AP,") for row in ROWS]
+    with pytest.raises(TableError, match=r"1 problem\n  all 4 rows, view: found 'AP', expected one of CC"):
+        read_rsna(write_table(*rows), None, handling=Handling())
+    mixed = [row.replace(",CC,", ",AP,").replace(",MLO,", ",PA,") for row in ROWS]
+    with pytest.raises(TableError, match=r"1 problem\n  all 4 rows, view: found 'AP' \(in row 1\), expected one of"):
+        read_rsna(write_table(*mixed), None, handling=Handling())
+    with pytest.raises(TableError, match=r"2 problems\n  row 1, view: .*\n  row 3, view: "):
+        read_rsna(write_table(*mixed[:1], *ROWS[1:2], *mixed[2:3], ROWS[3]), None, handling=Handling())
 
 
 def test_every_row_that_is_left_out_stands_among_the_rejected(write_table: WriteTable) -> None:

@@ -310,7 +310,9 @@ def test_a_table_that_lacks_columns_or_images_is_refused(manifest: pl.DataFrame)
         _import(manifest, {"a": [1]})
     with pytest.raises(TableError, match=r"^folds\.csv: columns missing: part; found patient_id, fold;"):
         _import(manifest, {"patient_id": ["patient0"], "fold": [1]}, "part")
-    with pytest.raises(TableError, match=r"no row for 16 of 20 images of the cohort, expected each one"):
+    with pytest.raises(
+        TableError, match=r"no row for 16 of 20 images of the cohort, such as 1LCC, expected each .* add rows, with an"
+    ):
         _import(manifest, {"patient_id": ["patient0", None], "fold": [1, 2]})
 
 
@@ -332,5 +334,5 @@ def test_tables_of_folds_may_be_csv_or_parquet(tmp_path: Path) -> None:
     (tmp_path / "torn.parquet").write_bytes(b"PAR1")
     with pytest.raises(TableError, match=r"torn\.parquet: not a Parquet file that can be read"):
         read_fold_table(tmp_path / "torn.parquet")
-    with pytest.raises(TableError, match="no such file"):
+    with pytest.raises(TableError, match="no such file, expected a CSV or Parquet table with the folds"):
         read_fold_table(tmp_path / "none.parquet")

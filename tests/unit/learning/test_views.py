@@ -7,7 +7,8 @@ import torch
 
 from mammoscope.evaluation.scores import aggregate_to_breasts
 from mammoscope.learning.scoring import tabulate_scores
-from mammoscope.learning.views import Combination, PictureLogits, combine_to_probabilities, combine_views, concatenate
+from mammoscope.learning.settings import Combination
+from mammoscope.learning.views import PictureLogits, combine_to_probabilities, combine_views, concatenate
 
 CANCER = torch.tensor([0.3, -2.0, 1.5, -0.5, 4.0, 0.0], dtype=torch.float64)
 VIEW = torch.tensor([1.0, -1.0, 0.0, 2.0, -3.0, 0.5], dtype=torch.float64)

@@ -48,7 +48,7 @@ def find(
 ) -> tuple[Finding, ...]:
     """All findings, the worst first."""
     of_rows = [*_about_size(size), *_about_checks(checks)]
-    found = [*of_rows, *_about_shortcuts(shortcuts), *_about_groups(shares, size), *_about_folds(folds)]
+    found = [*of_rows, *_about_shortcuts(shortcuts), *_about_groups(shares, size), *_about_folds(folds, size)]
     return tuple(sorted(found, key=lambda finding: _ORDER.index(finding.severity)))
 
 
@@ -153,15 +153,31 @@ def _estimate(shortcut: Shortcut) -> str:
     return f"{auc.value:.3f}" if auc.low is None else f"{auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})"
 
 
-def _about_folds(audit: FoldAudit | None) -> Iterator[Finding]:
+def _about_folds(audit: FoldAudit | None, size: Size) -> Iterator[Finding]:
     if audit is None:
         return
+    held_out = [fold for fold in audit.folds if fold.fold is not None]
+    empty = [str(fold.fold) for fold in held_out if not fold.n_cases]
+    if empty:
+        yield Finding(
+            code="folds_without_cases",
+            severity=Severity.WARNING,
+            sentence=f"Folds without a breast with cancer: {', '.join(empty)}.",
+            advice="A fold without a case measures nothing: split again, or leave such folds out of every figure.",
+        )
+    whole = size.share_of_cases or 0.0
+    apart = [str(fold.fold) for fold in held_out if _is_apart(fold.share_of_cases, whole)]
     largest = audit.largest_of_prevalence
     if largest is not None and largest > LARGEST_IMBALANCE:
         yield Finding(
             code="uneven_folds",
             severity=Severity.WARNING,
-            sentence=f"The share of breasts with cancer of a fold is {100 * largest:.0f} % off that of all.",
+            sentence=f"The share of breasts with cancer of a fold is {100 * largest:.0f} % off that of all"
+            + (f"; more than {100 * LARGEST_IMBALANCE:.0f} % off: fold {', '.join(apart)}." if apart else "."),
             advice="Split again with fewer folds, or compare average precision and pF1 of folds with care. "
             "Where a site or a machine is left out, it is meant to be so.",
         )
+
+
+def _is_apart(share: float | None, whole: float) -> bool:
+    return share is not None and abs(share - whole) > LARGEST_IMBALANCE * whole

@@ -11,6 +11,7 @@ from mammoscope.cohort.audit.machines import MachineSummary
 from mammoscope.cohort.audit.rules import Severity
 from mammoscope.cohort.audit.shares import GroupTable
 from mammoscope.cohort.audit.shortcuts import LEAST_CASE_PATIENTS, ColumnKind, Shortcut
+from mammoscope.cohort.fold_balance import name_stratum
 from mammoscope.pages.page import NO_BREAK_SPACE, Fact, capitalise, page_template
 
 _MARK_BY_SEVERITY = {Severity.DANGER: "▲", Severity.WARNING: "◆", Severity.NOTE: "●"}  # told apart without colour
@@ -56,6 +57,7 @@ def _filters() -> dict[str, Callable[[Any], str]]:
         "column": name_column,
         "title": lambda column: capitalise(name_column(column)),
         "value": lambda value: "not recorded" if value is None else str(value),
+        "stratum": lambda row: name_stratum(row.stratum, row.value),
         "kind": lambda kind: _NAME_BY_KIND[kind],
         "percent": lambda share: f"{100 * share:.1f}",
         "signed": _signed,

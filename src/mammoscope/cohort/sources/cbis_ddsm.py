@@ -66,12 +66,13 @@ def read_cbis_ddsm(
 
     Raises:
         TableError: a missing column, or bad values that are refused.
-        UserInputError: the folder lacks images and that is not allowed, or holds two files for one.
+        UserInputError: a table twice; or the folder lacks images and that is not allowed, or holds two files for one.
     """
+    _check_tables(tables)
     lesions = [_read_lesions(table) for table in tables]
     text = pl.concat(lesions)
     labels = [
-        f"{table.name} row {row}"
+        f"{table.name} row {row}" if len(tables) > 1 else f"row {row}"
         for table, part in zip(tables, lesions, strict=True)
         for row in range(1, part.height + 1)
     ]
@@ -88,6 +89,11 @@ def read_cbis_ddsm(
         rows, reader.problems, origin=Origin(where, labels, _COLUMN_OF), handling=handling, repeats_images=True
     )
     return finish(_unite_lesions(kept), rejected, place=place, handling=handling, counts=PUBLISHED)
+
+
+def _check_tables(tables: Sequence[Path]) -> None:
+    if len({table.resolve() for table in tables}) < len(tables):
+        raise UserInputError("--table: found a table twice, expected each once; leave one out")
 
 
 def _read_lesions(table: Path) -> pl.DataFrame:

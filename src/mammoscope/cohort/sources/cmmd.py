@@ -122,7 +122,11 @@ def _check_images(clinical: pl.DataFrame, headers: Headers, table: Path) -> None
 def _warn_unnamed(clinical: pl.DataFrame, images: pl.DataFrame, table: Path) -> tuple[str, ...]:
     """A warning of patients whom the table does not name."""
     n_unnamed = images.join(clinical, on="patient_id", how="anti")["patient_id"].n_unique()
-    return (f"{table}: names {n_unnamed} of the patients not; they stay undetermined",) if n_unnamed else ()
+    return (
+        (f"{table}: patients of the files whom it does not name, who stay undetermined: {n_unnamed}",)
+        if n_unnamed
+        else ()
+    )
 
 
 def _touch(

@@ -109,7 +109,9 @@ def _name_problems(names: list[str], separator: str) -> Iterator[str]:
     if len(names) == 1:
         for other, word in _SEPARATORS.items():
             if other != separator and other in names[0]:
-                yield f"header: separated by {word}, expected {_SEPARATORS.get(separator, repr(separator))}"
+                expected = _SEPARATORS.get(separator, repr(separator))
+                advice = f"save it with {expected}, or name the separator in a mapping (`mammoscope index table`)"
+                yield f"header: separated by {word}, expected {expected}; {advice}"
     for name, count in Counter(names).items():
         if not name:
             yield f"header: found {count} columns without a name, expected a name for each"

@@ -34,6 +34,7 @@ NOTHING_ELSE: Final[Mapping[str, int]] = MappingProxyType({})
 _SIDES: Final = ALLOWED_VALUES["laterality"]
 _OF_THE_EXAM: Final = {"mixed_patients", "side_conflict"}  # which of its breasts is meant is not known
 _NAMED_AT_MOST = 5
+_SAME_FROM_ROWS = 3  # so many lines are as long as the one that stands for them
 _COMPLETE_SHARE = 0.9  # with so much of what is published, a difference is a loss and not a choice
 
 
@@ -136,12 +137,44 @@ def settle(
     told = [problem for problem in (*of_schema, *of_files) if not _follows(problem, nameless)]
     found = sort_by_row([*problems, *(_relabel(problem, origin) for problem in told)])
     found = [problem for problem in found if not (repeats_images and problem.code == "duplicate")]
+    found = _unite_same(found, origin, n_rows=rows.height)
     is_refused = handling.on_conflict == "refuse"
     raise_problems([problem.sentence for problem in found if is_refused or not problem.rows], where=origin.where)
     if not found:
         return rows, pl.DataFrame(schema=REJECTED_SCHEMA)
     kept, rejected = exclude(rows, found, where=origin.where)
     return kept, _name_images_once(rejected) if repeats_images else rejected
+
+
+def _unite_same(problems: Sequence[Problem], origin: Origin, *, n_rows: int) -> list[Problem]:
+    """One problem for a column that is wrong in the same way in every row, in the place of the first; else as they are.
+
+    The way is what is expected, after the last comma of a sentence; what is found may differ from row to row.
+    """
+    ways: dict[tuple[str, str, str], list[Problem]] = {}
+    for problem in problems:
+        column, _, finding = _without_label(problem, origin).partition(": ")
+        ways.setdefault((column, finding.rpartition(", expected ")[2], problem.code), []).append(problem)
+    united: list[Problem] = []
+    for (column, *_), same in ways.items():
+        if len(same) < n_rows or n_rows < _SAME_FROM_ROWS or not column:
+            united += same
+            continue
+        sentences = [_without_label(problem, origin) for problem in same]
+        label = "" if len(set(sentences)) == 1 else f" (in {same[0].sentence.partition(', ')[0]})"
+        what, _, expected = sentences[0].rpartition(", expected ")
+        rows = tuple(row for problem in same for row in problem.rows)
+        sentence = f"all {n_rows} rows, {what}{label}, expected {expected}"
+        united.append(Problem(sentence, rows, same[0].code, same[0].column))
+    return sort_by_row(united)
+
+
+def _without_label(problem: Problem, origin: Origin) -> str:
+    """The sentence of a problem of one row without what its row is called; nothing for another."""
+    if len(problem.rows) != 1 or ", expected " not in problem.sentence:
+        return ""
+    label = origin.labels[problem.rows[0] - 1] if origin.labels else f"row {problem.rows[0]}"
+    return problem.sentence.removeprefix(f"{label}, ") if problem.sentence.startswith(f"{label}, ") else ""
 
 
 def _name_images_once(rejected: pl.DataFrame) -> pl.DataFrame:
@@ -228,8 +261,8 @@ def drop_missing(rows: pl.DataFrame, *, images: Path, expected: str, allow_missi
     if missing and not allow_missing:
         named = ", ".join(missing[:_NAMED_AT_MOST]) + (", …" if len(missing) > _NAMED_AT_MOST else "")
         raise UserInputError(
-            f"{images}: {len(missing)} images of the table are missing ({named}), {found.height} were found; "
-            "add the files, or leave these rows out with --allow-missing"
+            f"{images}: images of the table that are missing: {len(missing)} ({named}), that were found: "
+            f"{found.height}; add the files, or leave these rows out with --allow-missing"
         )
     return IndexedCohort(manifest=found, missing_image_ids=missing)
 

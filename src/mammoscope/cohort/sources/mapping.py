@@ -71,6 +71,11 @@ class Mapping(Settings):
         return tuple(dict.fromkeys(name for pattern in patterns for name in _name_columns(pattern)))
 
     @property
+    def has_outcome(self) -> bool:
+        """Whether anything says what is cancer."""
+        return self.outcome_from_birads or not {"cancer", "pathology"}.isdisjoint(self.fields)
+
+    @property
     def rule_parts(self) -> frozenset[str]:
         """The parts of the rule of outcomes that decide: none where the table says itself what is cancer."""
         if self.outcome_from_birads:

@@ -7,7 +7,15 @@ from typing import Final
 import polars as pl
 
 from mammoscope.anatomy import parse_laterality
-from mammoscope.cohort.manifest import ALLOWED_VALUES, HIGHEST_BIRADS, SCHEMA, Problem, name_rows, sort_by_row
+from mammoscope.cohort.manifest import (
+    ALLOWED_VALUES,
+    HIGHEST_BIRADS,
+    SCHEMA,
+    Problem,
+    name_rows,
+    raise_problems,
+    sort_by_row,
+)
 from mammoscope.cohort.sources.columns import ColumnReader
 from mammoscope.cohort.sources.csv_table import read_table
 from mammoscope.errors import TableError
@@ -37,6 +45,14 @@ class Outcomes:
         """What its rows go by: the breast or the exam, and the patient only where no exam is named."""
         named = [name for name in _KEYS if name in self.table]
         return [name for name in named if not (name == "patient_id" and "exam_id" in named)]
+
+    def refuse_problems(self) -> None:
+        """One error for all that is wrong with the table itself.
+
+        Raises:
+            TableError: something is.
+        """
+        raise_problems([problem.sentence for problem in self.problems], where=str(self.path))
 
 
 def read_outcomes(path: Path, *, sheet: str | None = None) -> Outcomes:
@@ -72,17 +88,32 @@ def apply_outcomes(rows: pl.DataFrame, outcomes: Outcomes) -> tuple[pl.DataFrame
     """The rows of a manifest with what the table says, the problems with the rows that they touch, and warnings.
 
     A positive outcome without a side leaves both breasts undetermined: which one it is, is not said.
+
+    Raises:
+        TableError: none of the table's rows fits an image.
     """
     values = [name for name in _VALUES if name in outcomes.table]
     told = outcomes.table.rename({name: f"told_{name}" for name in values})
     if "patient_id" in told and "patient_id" not in outcomes.keys:
         told = told.rename({"patient_id": "told_patient_id"})
     joined = rows.join(told, on=outcomes.keys, how="left", maintain_order="left")
+    _check_fit(joined, outcomes)
     filled = joined.with_columns(
         pl.coalesce(_spread(name, outcomes), name).cast(SCHEMA[name]).alias(name) for name in values
     )
     problems = [*_touch(outcomes.problems, joined), *_find_other_patients(joined)]
     return filled.select(list(SCHEMA)), problems, _warn(joined, outcomes)
+
+
+def _check_fit(joined: pl.DataFrame, outcomes: Outcomes) -> None:
+    if outcomes.table.is_empty() or joined["row"].count():
+        return
+    keys = ", ".join(outcomes.keys)
+    raise TableError(
+        f"{outcomes.path}: none of its {outcomes.table.height} rows fits an image by {keys}, the first is row "
+        f"{outcomes.table['row'][0]}; expected the Patient ID and the Study Instance UID as they stand in the headers; "
+        "see them with `mammoscope inspect`"
+    )
 
 
 def _check_columns(text: pl.DataFrame, path: Path) -> None:
@@ -175,16 +206,16 @@ def _find_other_patients(joined: pl.DataFrame) -> list[Problem]:
 
 
 def _warn(joined: pl.DataFrame, outcomes: Outcomes) -> tuple[str, ...]:
-    unused = outcomes.table.filter(~pl.col("row").is_in(joined["row"].drop_nulls().unique().to_list())).height
+    unused = outcomes.table.filter(~pl.col("row").is_in(joined["row"].drop_nulls().unique().to_list()))["row"]
     without = joined.filter(pl.col("row").is_null()).unique(BREAST).height
     is_sided = "laterality" in outcomes.keys
     sideless = 0 if is_sided else joined.filter(pl.col("told_cancer")).unique(["exam_id"]).height
     exams = joined.group_by("patient_id").agg(pl.col("exam_id").n_unique())
     several = 0 if "exam_id" in outcomes.keys else exams.filter(pl.col("exam_id") > 1).height
     counts = {
-        f"{unused} of its rows fit no image": unused,
-        f"{without} breasts have no row and stay undetermined": without,
-        f"{sideless} exams with cancer have no side and stay undetermined": sideless,
-        f"{several} patients have several exams, which all got the patient's outcome": several,
+        f"rows that fit no image: {len(unused)}, the first is row {next(iter(unused), None)}": len(unused),
+        f"breasts without a row, which stay undetermined: {without}": without,
+        f"exams with cancer and without a side, which stay undetermined: {sideless}": sideless,
+        f"patients with several exams, which all got the patient's outcome: {several}": several,
     }
     return tuple(f"{outcomes.path}: {sentence}" for sentence, count in counts.items() if count)

@@ -1,5 +1,6 @@
 """Any CSV, Parquet or Excel table with a row for each mammogram, read as a mapping says."""
 
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -15,6 +16,10 @@ from mammoscope.errors import UserInputError
 
 _TEXTS: Final = ("image_id", "patient_id", "exam_id", "density", "site", "machine", "manufacturer")
 _FLAGS: Final = ("cancer", "implant", "biopsy", "invasive", "difficult_negative")
+_NO_OUTCOME: Final = (
+    "the mapping has neither cancer nor pathology, and not outcome_from_birads: all breasts are undetermined; "
+    "add one of them"
+)
 _FINDINGS: Final = {str(finding): str(finding) for finding in Finding}
 
 
@@ -44,7 +49,8 @@ def read_mapped_table(
         rows, reader.problems, origin=Origin(str(table), columns=mapping.column_of), handling=handling
     )
     place = None if images is None else ImagePlace(images, str(mapping.path))
-    return finish(rows, rejected, place=place, handling=handling, counts=None)
+    found = finish(rows, rejected, place=place, handling=handling, counts=None)
+    return found if mapping.has_outcome else replace(found, warnings=(_NO_OUTCOME,))
 
 
 def _apply_patterns(raw: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:

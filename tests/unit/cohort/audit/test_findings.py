@@ -8,7 +8,7 @@ from mammoscope.cohort.audit.checks import Check
 from mammoscope.cohort.audit.counts import Size
 from mammoscope.cohort.audit.cross_validation import Auc
 from mammoscope.cohort.audit.findings import Finding, find
-from mammoscope.cohort.audit.folds import FoldAudit
+from mammoscope.cohort.audit.folds import FoldAudit, FoldSize
 from mammoscope.cohort.audit.rules import RULE_BY_CODE, Severity
 from mammoscope.cohort.audit.shares import GroupShare, GroupTable
 from mammoscope.cohort.audit.shortcuts import ColumnKind, Shortcut, ShortcutAudit
@@ -150,6 +150,17 @@ def test_places_with_another_share_of_cancer_are_named() -> None:
 def test_folds_more_than_a_twentieth_off_are_told(largest: float | None, codes: list[str]) -> None:
     folds = FoldAudit(folds=(), strata=(), n_rare=0, largest=None, largest_of_prevalence=largest)
     assert list(told(folds=folds)) == codes
+
+
+def test_folds_that_are_off_or_have_no_case_are_named() -> None:
+    sizes = [
+        FoldSize(fold=fold, n_patients=9, n_images=9, n_breasts=100, n_cases=n_cases, share_of_cases=n_cases / 100)
+        for fold, n_cases in ((0, 10), (1, 0), (2, 12), (None, 0))  # of all it is 0.1
+    ]
+    found = told(folds=FoldAudit(folds=tuple(sizes), strata=(), n_rare=0, largest=None, largest_of_prevalence=1.0))
+    assert list(found) == ["folds_without_cases", "uneven_folds"]
+    assert found["folds_without_cases"].sentence == "Folds without a breast with cancer: 1."
+    assert found["uneven_folds"].sentence.endswith("is 100 % off that of all; more than 5 % off: fold 1, 2.")
 
 
 def test_the_worst_stands_first() -> None:

@@ -87,7 +87,9 @@ def test_full_mammograms_are_found_and_cropped_lesions_are_not(
         "CBIS/notes.txt",
     ):
         write_lines(name, "")
-    with pytest.raises(UserInputError, match=r"1 images of the table are missing \(Mass-Training_P_00002_RIGHT_CC\)"):
+    with pytest.raises(
+        UserInputError, match=r"images of the table that are missing: 1 \(Mass-Training_P_00002_RIGHT_CC\)"
+    ):
         read(tables[:1], tmp_path / "CBIS")
     paths = read(tables[:1], tmp_path / "CBIS", allow_missing=True).manifest["path"].to_list()
     assert [Path(path).name for path in paths] == ["1-1.dcm", "Mass-Training_P_00001_LEFT_MLO.png"]
@@ -195,6 +197,17 @@ def test_a_bad_lesion_leaves_its_breast_out_of_all_tables(tables: list[Path]) ->
 def test_a_density_of_zero_is_none(tables: list[Path]) -> None:
     tables[0].write_text("\n".join([MASS, *(line.replace(",3,", ",0,", 1) for line in MASSES)]) + "\n")
     assert read(tables[:1]).manifest["density"].null_count() == 3
+
+
+def test_rows_of_a_single_table_are_named_without_it(tables: list[Path]) -> None:
+    tables[0].write_text("\n".join([MASS, MASSES[0].replace("MALIGNANT", "?"), *MASSES[1:]]) + "\n")
+    with pytest.raises(TableError, match="1 problem\n  row 1, pathology: found"):
+        read(tables[:1])
+
+
+def test_a_table_twice_is_refused(tables: list[Path]) -> None:
+    with pytest.raises(UserInputError, match="--table: found a table twice, expected each once; leave one out"):
+        read([*tables, tables[0].parent / "." / tables[0].name])
 
 
 def test_another_table_is_refused(write_lines: WriteTable) -> None:

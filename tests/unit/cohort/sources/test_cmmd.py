@@ -93,7 +93,7 @@ def test_a_patient_without_a_row_stays_undetermined(write_lines: WriteTable, hea
     cohort = read(table, headers, OutcomeRule())
     assert outcomes_of(cohort)["D1-0001", "L"] is None
     assert cohort.manifest["age_years"].to_list()[:2] == [45.0, 45.0]  # of the header
-    assert cohort.warnings == (f"{table}: names 1 of the patients not; they stay undetermined",)
+    assert cohort.warnings == (f"{table}: patients of the files whom it does not name, who stay undetermined: 1",)
 
 
 def test_a_breast_without_an_image_is_missing(write_lines: WriteTable, headers: Headers) -> None:

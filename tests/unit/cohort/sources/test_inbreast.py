@@ -67,7 +67,9 @@ def test_a_table_without_dates_has_one_exam_for_each_patient(write_lines: WriteT
 
 def test_missing_images_are_named(write_lines: WriteTable, images: Path) -> None:
     table = write_lines("t.csv", HEADER, *LINES, "removed;removed;L;CC;200904;20999999;1;1")
-    with pytest.raises(UserInputError, match=r"1 images of the table are missing \(20999999\), 5 were found"):
+    with pytest.raises(
+        UserInputError, match=r"images of the table that are missing: 1 \(20999999\), that were found: 5"
+    ):
         read(table, images)
     assert read(table, images, allow_missing=True).manifest.height == 5
 

@@ -59,7 +59,7 @@ def test_the_rule_decides_of_benign_and_of_the_other_side(write_lines: WriteTabl
 def test_films_are_found(write_lines: WriteTable, tmp_path: Path) -> None:
     table = write_lines("Info.txt", *LINES[:5])
     write_lines("films/mdb001.pgm", "")
-    with pytest.raises(UserInputError, match=r"1 images of the table are missing \(mdb002\)"):
+    with pytest.raises(UserInputError, match=r"images of the table that are missing: 1 \(mdb002\)"):
         read(table, tmp_path / "films")
     write_lines("films/mdb002.png", "")
     paths = read(table, tmp_path / "films").manifest["path"]

@@ -47,7 +47,7 @@ def test_outcomes_by_breast(write_lines: WriteTable) -> None:
     cohort = index(table)
     assert cancer_of(cohort) == {"aL": True, "aR": False, "bL": None, "bR": None, "cL": None, "cR": False}
     assert cohort.manifest["biopsy"].to_list() == [True, False, None, None, None, None]
-    assert cohort.warnings == (f"{table}: 2 breasts have no row and stay undetermined",)
+    assert cohort.warnings == (f"{table}: breasts without a row, which stay undetermined: 2",)
 
 
 def test_outcomes_by_exam_without_a_side_leave_the_breasts_of_a_case_undetermined(write_lines: WriteTable) -> None:
@@ -57,7 +57,7 @@ def test_outcomes_by_exam_without_a_side_leave_the_breasts_of_a_case_undetermine
     assert cohort.manifest["age_years"].to_list() == [51.5, 51.5, 53.0, 53.0, 50.0, 50.0]
     assert cohort.manifest["density"].to_list() == ["B", "B", "C", "C", None, None]
     assert [warning.partition(": ")[2] for warning in cohort.warnings] == [
-        "1 exams with cancer have no side and stay undetermined"
+        "exams with cancer and without a side, which stay undetermined: 1"
     ]
 
 
@@ -67,9 +67,19 @@ def test_outcomes_by_patient_hold_for_all_exams_and_that_is_said(write_lines: Wr
     assert cohort.manifest["site"].to_list() == ["A"] * 4 + ["B"] * 2
     assert cohort.manifest["birads"].to_list() == [1] * 4 + [2] * 2
     assert [warning.partition(": ")[2] for warning in cohort.warnings] == [
-        "1 of its rows fit no image",
-        "1 patients have several exams, which all got the patient's outcome",
+        "rows that fit no image: 1, the first is row 3",
+        "patients with several exams, which all got the patient's outcome: 1",
     ]
+
+
+@pytest.mark.parametrize("header", ["exam_id,cancer", "patient_id,cancer", "patient_id,laterality,cancer"])
+def test_a_table_of_which_no_row_fits_is_refused(write_lines: WriteTable, header: str) -> None:
+    lines = ["x,L,1", "y,R,0"] if "laterality" in header else ["x,1", "y,0"]
+    key = header.split(",", maxsplit=1)[0]
+    with pytest.raises(TableError, match=rf"none of its 2 rows fits an image by {key}.*, the first is row 1; expected"):
+        index(write_lines("o.csv", header, *lines))
+    with pytest.raises(TableError, match="none of its 2 rows fits an image"):
+        index(write_lines("o.csv", header, *lines), exclude=True)
 
 
 def test_rows_that_repeat_themselves_are_one(write_lines: WriteTable) -> None:

@@ -62,6 +62,17 @@ def test_columns_become_fields(write_lines: WriteTable) -> None:
     ]
 
 
+def test_a_mapping_without_an_outcome_is_warned_of(write_lines: WriteTable) -> None:
+    usual = build_mapping()
+    fields = {name: pattern for name, pattern in usual.fields.items() if name != "cancer"}
+    mapping = build_mapping(fields=fields, values={}, unknown={"density": ("?", "2", "3")})
+    cohort = index(write_lines("t.csv", HEADER, *LINES), mapping=mapping)
+    assert cohort.manifest["cancer"].null_count() == 4
+    (warning,) = cohort.warnings
+    assert warning.startswith("the mapping has neither cancer nor pathology, and not outcome_from_birads: all breasts")
+    assert index(write_lines("t.csv", HEADER, *LINES)).warnings == ()
+
+
 def test_a_parquet_table_is_read_alike(write_lines: WriteTable, tmp_path: Path) -> None:
     path = write_lines("t.csv", HEADER, *LINES)
     pl.read_csv(path, separator=";").write_parquet(tmp_path / "t.parquet")
@@ -92,7 +103,7 @@ def test_images_are_found_by_the_pattern(write_lines: WriteTable, tmp_path: Path
     table = write_lines("t.csv", HEADER, *LINES)
     for name in ("a/1.png", "a/2.png", "b/4.png"):
         write_lines(f"images/{name}", "")
-    with pytest.raises(UserInputError, match=r"1 images of the table are missing \(ours_3\), 3 were found"):
+    with pytest.raises(UserInputError, match=r"images of the table that are missing: 1 \(ours_3\), that were found: 3"):
         index(table, tmp_path / "images")
     cohort = index(table, tmp_path / "images", handling=Handling(allow_missing=True))
     assert cohort.manifest["path"].to_list() == [
@@ -128,7 +139,7 @@ def test_images_are_found_by_paths_that_windows_wrote(write_lines: WriteTable, t
 def test_all_bad_rows_are_named_with_row_column_value_and_what_was_expected(write_lines: WriteTable) -> None:
     bad = [f"{row};w{row};left;61;9;sick;v" for row in range(1, 41)]
     with pytest.raises(TableError) as caught:
-        index(write_lines("t.csv", HEADER, *bad))
+        index(write_lines("t.csv", HEADER, *bad, LINES[0].replace("1;a", "99;z", 1)))
     assert [line.strip() for line in str(caught.value).splitlines()[1:]] == [
         f"row {row}, dense: found '9', expected one of A, B, C, D" for row in range(1, 41)
     ]

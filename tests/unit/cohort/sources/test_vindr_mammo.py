@@ -61,7 +61,7 @@ def test_the_annotations_become_a_manifest(write_lines: WriteTable) -> None:
 def test_images_are_found_in_the_folders_of_their_studies(write_lines: WriteTable, tmp_path: Path) -> None:
     table = write_lines("t.csv", HEADER, *LINES[:2])
     write_lines("images/a/aLCC.dicom", "")
-    with pytest.raises(UserInputError, match=r"1 images of the table are missing \(aLMLO\), 1 were found"):
+    with pytest.raises(UserInputError, match=r"images of the table that are missing: 1 \(aLMLO\), that were found: 1"):
         read(table, tmp_path / "images")
     assert read(table, tmp_path / "images", allow_missing=True).manifest["path"].to_list() == [
         str(tmp_path / "images" / "a" / "aLCC.dicom")
