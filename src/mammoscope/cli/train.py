@@ -137,7 +137,7 @@ def _stack(run: "Run", manifest: "pl.DataFrame", scores: "pl.DataFrame") -> dict
     bootstrap = BootstrapSettings(seed=seed)
     stage, stacked = fit_second_stage(scores, manifest, settings, rng=np.random.default_rng(seed))
     compared = compare_stages(scores, stacked, bootstrap)
-    write_second_stage(stage, stacked, compared, bootstrap, folder)
+    write_second_stage(stage, stacked, folder, compared=compared, bootstrap=bootstrap)
     gain = compared.difference
     return {"second_stage": f"difference of breast AUC: {format_estimate(gain.value, gain.interval, gain.reason)}"}
 

@@ -8,10 +8,10 @@ from mammoscope.anatomy import Laterality
 from mammoscope.cohort.manifest import name_rows
 from mammoscope.errors import TableError
 from mammoscope.evaluation.scores import list_breasts
+from mammoscope.exam import BREAST
 
 SCORE_COLUMNS = ("logit", "highest_view", "spread_of_views", "n_views", "above_other_side")
 
-_BREAST = ["exam_id", "laterality"]
 _OTHER_SIDE = {Laterality.LEFT.value: Laterality.RIGHT.value, Laterality.RIGHT.value: Laterality.LEFT.value}
 _LEAST_SCORE = 1e-6  # a score of 0 or 1 has no logit; a network of 32 bits hardly tells nearer ones apart
 
@@ -38,19 +38,19 @@ def describe_breasts(scores: pl.DataFrame, facts: pl.DataFrame, columns: Sequenc
     """
     check_facts(facts, columns)
     breasts = list_breasts(scores).select(
-        *("patient_id", *_BREAST, "cancer", "fold"), logit=_logit("score"), n_views="n_images"
+        *("patient_id", *BREAST, "cancer", "fold"), logit=_logit("score"), n_views="n_images"
     )
     images = scores.filter(pl.col("level") == "image").with_columns(view_logit=_logit("score"))
-    views = images.group_by(_BREAST).agg(
+    views = images.group_by(BREAST).agg(
         highest_view=pl.col("view_logit").max(),
         spread_of_views=pl.col("view_logit").max() - pl.col("view_logit").min(),
     )
     other_sides = breasts.select(
         "exam_id", pl.col("laterality").replace(_OTHER_SIDE), above_other_side=-pl.col("logit")
     )
-    of_facts = facts.group_by(_BREAST).agg(pl.lit(1).alias("is_known"), *_one_of_each(facts, columns))
+    of_facts = facts.group_by(BREAST).agg(pl.lit(1).alias("is_known"), *_one_of_each(facts, columns))
     for further in (views, other_sides, of_facts):
-        breasts = breasts.join(further, on=_BREAST, how="left")
+        breasts = breasts.join(further, on=BREAST, how="left")
     n_unknown = breasts["is_known"].null_count()
     if n_unknown:
         raise TableError(
@@ -59,7 +59,7 @@ def describe_breasts(scores: pl.DataFrame, facts: pl.DataFrame, columns: Sequenc
         )
     return (
         breasts.drop("is_known")
-        .sort(*_BREAST)
+        .sort(*BREAST)
         .with_columns(
             pl.col("highest_view").fill_null(pl.col("logit")),  # scores of breasts alone
             pl.col("spread_of_views").fill_null(0.0),
@@ -106,7 +106,7 @@ def _logit(column: str) -> pl.Expr:
 
 def _one_of_each(facts: pl.DataFrame, columns: Sequence[str]) -> Iterator[pl.Expr]:
     for column in columns:
-        if column in _BREAST:
+        if column in BREAST:
             continue
         if facts[column].dtype == pl.String:
             values = pl.col(column).drop_nulls()

@@ -25,14 +25,11 @@ from mammoscope.evaluation.scores import list_breasts, write_scores
 from mammoscope.files import write_json
 from mammoscope.learning.breast_table import SCORE_COLUMNS, check_columns, describe_breasts
 from mammoscope.learning.logistic import LogisticModel, fit_logistic
+from mammoscope.learning.table_inputs import OUTCOMES, SHORTCUTS
 
 FOLDER_NAME = "second_stage"
 SECOND_STAGE_VERSION = 1
 MIN_FOLDS = 2
-# which machine, place or data set an image is from: a model would learn whose patients are ill, not who of them
-SHORTCUTS = ("site", "machine", "manufacturer", "source")
-# what is known of a breast only once its outcome is
-OUTCOMES = ("biopsy", "invasive", "difficult_negative")
 _NOT_OF_A_BREAST = ("image_id", "patient_id", "exam_id", "path", "view", "cancer", "fold")
 _FREE = tuple(name for name in SCHEMA if name not in {*_NOT_OF_A_BREAST, *SHORTCUTS, *OUTCOMES, "birads"})
 
@@ -198,7 +195,7 @@ def compare_stages(
 
 
 def write_second_stage(
-    stage: SecondStage, stacked: pl.DataFrame, compared: AucDifference, bootstrap: BootstrapSettings, folder: Path
+    stage: SecondStage, stacked: pl.DataFrame, folder: Path, *, compared: AucDifference, bootstrap: BootstrapSettings
 ) -> None:
     """Write `scores.parquet`, `summary.json` and `model.json`, each whole or not at all."""
     write_scores(stacked, folder / "scores.parquet")
