@@ -14,9 +14,9 @@ from mammoscope.config import build_settings, parse_toml, to_toml
 from mammoscope.errors import ConfigError, RunError, TableError
 from mammoscope.evaluation.bootstrap import BootstrapSettings
 from mammoscope.evaluation.scores import SCORES_SCHEMA, list_breasts, read_scores
+from mammoscope.learning.breast_table import SecondStageSettings
 from mammoscope.learning.second_stage import (
     SecondStage,
-    SecondStageSettings,
     apply_second_stage,
     compare_stages,
     fit_second_stage,
