@@ -13,7 +13,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mammoscope.evaluation.scores import SCORES_SCHEMA
-from mammoscope.learning.second_stage import SecondStageSettings, fit_second_stage
+from mammoscope.learning.breast_table import SecondStageSettings
+from mammoscope.learning.second_stage import fit_second_stage
 
 Floats = NDArray[np.float64]
 

@@ -1,5 +1,6 @@
 """`mammoscope evaluate`: scores and outcomes of a run to figures with intervals, and a report."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +33,7 @@ def evaluate(
     """
     from mammoscope.evaluation.bootstrap import BootstrapSettings
     from mammoscope.evaluation.evaluation import evaluate_samples, split_into_samples
+    from mammoscope.evaluation.operating_points import FILE_NAME, read_operating_points
     from mammoscope.evaluation.report import facts_of, render
     from mammoscope.evaluation.run_folder import read_run
     from mammoscope.files import write_json, write_text
@@ -42,6 +44,7 @@ def evaluate(
     with progress_bar("bootstrap", total=len(samples) * replicates) as advance:
         evaluation = evaluate_samples(samples, settings, advance=advance)
     pictures, why_no_pictures = _pictures(content, store)
+    points = read_operating_points(run / FILE_NAME) if (run / FILE_NAME).is_file() else None
     page = render(
         evaluation,
         pictures=pictures,
@@ -49,8 +52,10 @@ def evaluate(
         facts=facts_of(content.environment),
         histories=content.histories,
         sources=(content.environment or {}).get("sources", ()),
+        operating_points=points,
     )
-    write_json(run / "evaluation.json", evaluation.to_json())
+    chosen = None if points is None else [asdict(point) for point in points.points]
+    write_json(run / "evaluation.json", evaluation.to_json() | {"operating_points": chosen})
     write_text(run / "report.html", page)
     _print(evaluation, report=run / "report.html", as_json=as_json)
 

@@ -49,11 +49,9 @@ def train(
 
     # before torch is loaded, which takes long, so that a misspelt key is told at once
     read = read_recipe(recipe, assignments or [])
-    from mammoscope.learning.breast_table import check_columns
-    from mammoscope.learning.network import adopt_metadata, build_network
+    from mammoscope.learning.network import adopt_metadata
     from mammoscope.learning.run import collect_scores, start_run
-    from mammoscope.learning.table_inputs import TableSettings
-    from mammoscope.learning.training import check_store, list_folds
+    from mammoscope.learning.training import list_folds
 
     wanted = adopt_metadata(read, weights)
     if print_recipe:
@@ -61,12 +59,8 @@ def train(
         return
     if cohort is None or store is None or output is None:
         raise UserInputError("train: expected --cohort, --store and --output; give all three, or --print-recipe")
-    without_table = wanted.model_copy(update={"table": TableSettings()})  # its sizes follow from the rows of a fold
-    build_network(without_table)  # refuses what cannot be built, before the run folder is made
     manifest, prepared = read_manifest(cohort), open_store(store)
-    check_store(prepared, wanted)
-    if wanted.second_stage is not None:
-        check_columns(manifest, wanted.second_stage.columns)
+    _check(wanted, manifest, prepared)
     made_from = {
         "cohort": str(cohort.resolve()),
         "store": str(store.resolve()),
@@ -86,6 +80,19 @@ def train(
     n_scored = scores["image_id"].count()
     facts = {"recipe": recipe, "images_scored": n_scored, **stacked, **_summarise(run, manifest, prepared)}
     print_summary("trained", facts, as_json=as_json)
+
+
+def _check(recipe: "Recipe", manifest: "pl.DataFrame", store: "PreparedStore") -> None:
+    """Refuse what cannot be built, or not from these data, before the run folder is made."""
+    from mammoscope.learning.breast_table import check_columns
+    from mammoscope.learning.network import build_network
+    from mammoscope.learning.table_inputs import TableSettings
+    from mammoscope.learning.training import check_store
+
+    build_network(recipe.model_copy(update={"table": TableSettings()}))  # its sizes follow from the rows of a fold
+    check_store(store, recipe)
+    if recipe.second_stage is not None:
+        check_columns(manifest, recipe.second_stage.columns)
 
 
 def _summarise(run: "Run", manifest: "pl.DataFrame", store: "PreparedStore") -> dict[str, object]:
@@ -137,7 +144,7 @@ def _stack(run: "Run", manifest: "pl.DataFrame", scores: "pl.DataFrame") -> dict
     bootstrap = BootstrapSettings(seed=seed)
     stage, stacked = fit_second_stage(scores, manifest, settings, rng=np.random.default_rng(seed))
     compared = compare_stages(scores, stacked, bootstrap)
-    write_second_stage(stage, stacked, compared, bootstrap, folder)
+    write_second_stage(stage, stacked, folder, compared=compared, bootstrap=bootstrap)
     gain = compared.difference
     return {"second_stage": f"difference of breast AUC: {format_estimate(gain.value, gain.interval, gain.reason)}"}
 

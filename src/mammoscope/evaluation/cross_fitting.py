@@ -81,7 +81,7 @@ def cross_fit(
     folds = sorted(known["fold"].unique().to_list())
     reason = why_undefined(known["cancer"].to_numpy())
     if reason is None:
-        points, curve = _measure(known, folds, settings.targets, bootstrap, advance)
+        points, curve = _measure(known, settings.targets, folds=folds, bootstrap=bootstrap, advance=advance)
     else:
         advance(bootstrap.n_replicates)
         points, curve = tuple(_undefined(target, reason, folds) for target in settings.targets), None
@@ -186,12 +186,7 @@ class _Measured:
         """What each figure may be, (replicate, target): as far from ours as the replicate's is from its own truth."""
         whole, places = join(self.sample), self.replicates.places
         without = np.where(places == NONE, np.nan, 0.0)
-        truth = _figures(
-            whole.cases_called(places) + without,
-            whole.controls_called(places) + without,
-            whole.n_cases,
-            whole.n_controls,
-        )
+        truth = _figures(whole.cases_called(places) + without, whole.controls_called(places) + without, of=whole)
         for value, replicates, true in zip(self.value.figures, self.replicates.figures, truth, strict=True):
             yield np.clip(value - (replicates - true), 0, 1)
 
@@ -216,8 +211,9 @@ class _Measured:
 
 def _measure(
     known: pl.DataFrame,
-    folds: Sequence[int],
     targets: Sequence[Target],
+    *,
+    folds: Sequence[int],
     bootstrap: BootstrapSettings,
     advance: Callable[[int], None],
 ) -> tuple[tuple[CrossFittedPoint, ...], StabilityCurve]:
@@ -227,7 +223,7 @@ def _measure(
     grid = places_at(folded.thresholds, CURVE_THRESHOLDS)
 
     def statistic(counts: Floats) -> Floats:
-        return _measure_rows(folded, folded.weigh(counts), targets, grid).flatten()
+        return _measure_rows(folded, folded.weigh(counts), targets, grid=grid).flatten()
 
     replicates = bootstrap_over_patients(
         statistic, patients, n_replicates=bootstrap.n_replicates, rng=bootstrap.generator(), advance=advance
@@ -237,7 +233,7 @@ def _measure(
         folded=folded,
         folds=folds,
         sample=sample,
-        value=_measure_rows(folded, sample, targets, grid),
+        value=_measure_rows(folded, sample, targets, grid=grid),
         replicates=_unflatten(replicates, len(targets)),
         confidence=bootstrap.confidence,
         if_no_interval=why_no_interval(outcomes, patients),
@@ -245,13 +241,14 @@ def _measure(
     return tuple(measured.point(target, number) for number, target in enumerate(targets)), measured.curve()
 
 
-def _measure_rows(folded: FoldedScores, tallies: tuple[Tally, ...], targets: Sequence[Target], grid: Indices) -> _Rows:
+def _measure_rows(
+    folded: FoldedScores, tallies: tuple[Tally, ...], targets: Sequence[Target], *, grid: Indices
+) -> _Rows:
     everyone = join(tallies)
-    n = (everyone.n_cases, everyone.n_controls)
     return _Rows(
         places=folded.choose(everyone, targets),  # (replicate, target)
-        figures=_figures(*_cross_fitted_calls(folded, tallies, targets), *n),
-        curve=_figures(everyone.cases_called(grid), everyone.controls_called(grid), *n),
+        figures=_figures(*_cross_fitted_calls(folded, tallies, targets), of=everyone),
+        curve=_figures(everyone.cases_called(grid), everyone.controls_called(grid), of=everyone),
     )
 
 
@@ -275,16 +272,14 @@ def _cross_fitted_calls(
     return true_positives, false_positives
 
 
-def _figures(
-    true_positives: Floats, false_positives: Floats, n_cases: Floats, n_controls: Floats
-) -> tuple[Floats, ...]:
+def _figures(true_positives: Floats, false_positives: Floats, *, of: Tally) -> tuple[Floats, ...]:
     """The `FIGURES` of calls, each of their shape; NaN where nothing is there to divide by."""
-    called = true_positives + false_positives
+    called, n_cases, n_controls = true_positives + false_positives, of.n_cases, of.n_controls
     with np.errstate(invalid="ignore"):  # 0 / 0; nothing else is ever divided by 0
         return (
             true_positives / n_cases,
             (n_controls - false_positives) / n_controls,
-            called / (n_cases + n_controls),
+            called / of.n_breasts,
             true_positives / called,
             np.where(n_cases > 0, 2 * true_positives, np.nan) / (called + n_cases),
         )

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 import matplotlib as mpl
 import numpy as np
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+from scipy.special import logit
 
 from mammoscope.evaluation.evaluation import RocBand, SampleResult, ScoreHistogram
+from mammoscope.evaluation.operating_points import CurveBand, StabilityCurve
 from mammoscope.evaluation.run_folder import History
 from mammoscope.pages.drawing import (
     CASE,
@@ -25,6 +28,8 @@ from mammoscope.pages.drawing import (
     draw_shares,
     to_svg,
 )
+
+_SCORES_SHOWN = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 
 
 def draw_roc(band: RocBand, breast: SampleResult) -> Figure:
@@ -51,6 +56,29 @@ def draw_scores(histogram: ScoreHistogram) -> Figure:
         upper.tick_params(labelbottom=False)
         lower.set(xlabel="Score of the breast")
         return Figure("scores", to_svg(canvas, "scores"), _describe_scores(histogram))
+
+
+def draw_stability(curve: StabilityCurve, threshold: float | None) -> Figure:
+    """What any threshold does on all breasts, with pointwise intervals; the dotted line is the given threshold."""
+    shares = _as_array(curve.recall_rate.value)
+    # from the last threshold that calls all to the first that calls none
+    first, last = int(np.searchsorted(-shares, -1, side="right")) - 1, int(np.searchsorted(-shares, 0))
+    shown = slice(max(0, first), last + 1)
+    bands = {"sensitivity": curve.sensitivity, "specificity": curve.specificity, "F1": curve.f1}
+    with mpl.rc_context(STYLE):
+        canvas, axes = canvas_of_one(WIDTH, 3.8)
+        x = logit(curve.threshold[shown])
+        for (colour, dashes), (name, band) in zip(LINES, bands.items(), strict=False):
+            low, value, high = (_as_array(each)[shown] for each in (band.low, band.value, band.high))
+            axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+            axes.plot(x, value, color=colour, ls=dashes, lw=1.8, label=name)
+        if threshold is not None:
+            axes.axvline(float(logit(np.clip(threshold, 1e-6, 1 - 1e-6))), color=MUTED, lw=1, ls=(0, (2, 3)))
+        ticks = [score for score in _SCORES_SHOWN if x[0] <= logit(score) <= x[-1]]
+        axes.set_xticks(logit(ticks), [f"{score:g}" for score in ticks])
+        axes.set(xlim=(x[0], x[-1]), ylim=(-0.01, 1.01), xlabel="Threshold")
+        axes.legend(frameon=False, fontsize=10, handlelength=2.6)
+        return Figure("stability", to_svg(canvas, "stability"), _describe_stability(curve))
 
 
 def draw_groups(groups: Sequence[SampleResult], overall: SampleResult, *, name: str) -> Figure | None:
@@ -137,6 +165,27 @@ def _describe_scores(histogram: ScoreHistogram) -> str:
             f"{histogram.edges[middle + 1]:.3f}"
         )
     return f"Distribution of breast scores from 0 to 1: {'; '.join(parts)}."
+
+
+def _as_array(values: Sequence[float | None]) -> NDArray[np.float64]:
+    return np.array([math.nan if value is None else value for value in values])
+
+
+def _describe_stability(curve: StabilityCurve) -> str:
+    best = int(np.argmax(_as_array(curve.f1.value)))
+    at_best = (curve.sensitivity.value[best], curve.specificity.value[best])
+    sensitivity, specificity = (math.nan if value is None else value for value in at_best)
+    near = [score for score, f1 in zip(curve.threshold, curve.f1.value, strict=True) if _is_near(f1, curve.f1, best)]
+    return (
+        f"Sensitivity, specificity and F1 of breasts by threshold. The F1 is highest near {curve.threshold[best]:.3g}, "
+        f"with sensitivity {sensitivity:.2f} and specificity {specificity:.2f}, and within a tenth of that from "
+        f"{near[0]:.3g} to {near[-1]:.3g}."
+    )
+
+
+def _is_near(f1: float | None, band: CurveBand, best: int) -> bool:
+    highest = band.value[best]
+    return f1 is not None and highest is not None and f1 >= 0.9 * highest
 
 
 def _describe_history(series: Sequence[tuple[History, tuple[float, ...]]], label: str) -> str:

@@ -7,9 +7,18 @@ from typing import Any
 from mammoscope.anatomy import Laterality
 from mammoscope.evaluation.bootstrap import BootstrapSettings, Interval
 from mammoscope.evaluation.evaluation import GROUPINGS, Evaluation, SampleResult
-from mammoscope.evaluation.figures import draw_groups, draw_histories, draw_roc, draw_scores, name_of
+from mammoscope.evaluation.figures import (
+    draw_groups,
+    draw_histories,
+    draw_roc,
+    draw_scores,
+    draw_stability,
+    name_of,
+)
+from mammoscope.evaluation.operating_points import CrossFittedPoint, OperatingPoints
 from mammoscope.evaluation.pictures import Call, CallKind, Picture
 from mammoscope.evaluation.run_folder import History
+from mammoscope.pages.drawing import Figure
 from mammoscope.pages.page import NO_BREAK_SPACE, Fact, capitalise, format_decimal, format_share, page_template
 
 _SENTENCE_BY_KIND = {
@@ -37,10 +46,11 @@ def render(  # noqa: PLR0913  # the parts of one page, all but the first by name
     facts: Sequence[Fact] = (),
     histories: Sequence[History] = (),
     sources: Sequence[str] = (),
+    operating_points: OperatingPoints | None = None,
 ) -> str:
     """The page, as text; equal input gives equal text. `phantom` is the synthetic one of `sources`."""
     breast = evaluation.breast
-    page = page_template("mammoscope.evaluation", "report.html.j2", name_of=name_of).render(
+    page = page_template("mammoscope.evaluation", "report.html.j2", name_of=name_of, title_of=_title_of).render(
         lead=_lead(evaluation),
         is_synthetic=set(sources) == {_PHANTOM},
         synthetic_part="Some of the images" if _PHANTOM in sources and set(sources) != {_PHANTOM} else "",
@@ -51,6 +61,8 @@ def render(  # noqa: PLR0913  # the parts of one page, all but the first by name
         remarks=_remarks(evaluation),
         roc=None if evaluation.roc is None else draw_roc(evaluation.roc, breast),
         scores=draw_scores(evaluation.histogram),
+        points=() if operating_points is None else operating_points.points,
+        stability=_stability(operating_points),
         tables=[table for table in (_group_table(evaluation, name) for name in GROUPINGS) if table["groups"]],
         calls=_rows_of_calls(pictures),
         why_no_pictures=why_no_pictures,
@@ -126,6 +138,19 @@ def _remarks(evaluation: Evaluation) -> list[str]:
 def _group_table(evaluation: Evaluation, name: str) -> dict[str, object]:
     groups: Sequence[SampleResult] = evaluation.grouped_by(name)
     return {"name": name, "groups": groups, "figure": draw_groups(groups, evaluation.breast, name=name)}
+
+
+def _stability(points: OperatingPoints | None) -> Figure | None:
+    if points is None or points.curve is None:
+        return None
+    return draw_stability(points.curve, points.points[0].threshold.value)
+
+
+def _title_of(point: CrossFittedPoint) -> str:
+    if point.wanted is None:
+        return "Highest F1"
+    kind = point.name.rpartition("_")[0].replace("_", " ")
+    return f"{capitalise(kind)} {100 * point.wanted:g}{NO_BREAK_SPACE}%"
 
 
 def _rows_of_calls(pictures: Sequence[Picture]) -> list[dict[str, object]]:

@@ -84,10 +84,10 @@ def read_record(path: Path, adapter: TypeAdapter[RecordT], *, version: int) -> R
     """
     if not path.is_file():
         raise RunError(f"{path}: no such file; `mammoscope train` writes it into its run when folds are done")
-    text = path.read_text(encoding="utf-8")
     try:
+        text = path.read_text(encoding="utf-8")
         content = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise RunError(f"{path}: not JSON ({error}); `mammoscope train` writes it anew") from error
     found = content.get("schema_version") if isinstance(content, dict) else None
     if found != version:

@@ -1,19 +1,88 @@
 """What a second stage sees of each breast: the scores of its views, the other side, and facts from the manifest."""
 
+import difflib
 from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
 
 import polars as pl
+from pydantic import Field, ValidationInfo, field_validator
 
 from mammoscope.anatomy import Laterality
-from mammoscope.cohort.manifest import name_rows
+from mammoscope.cohort.manifest import SCHEMA, name_rows
+from mammoscope.config import Settings
 from mammoscope.errors import TableError
 from mammoscope.evaluation.scores import list_breasts
+from mammoscope.exam import BREAST
+from mammoscope.learning.table_inputs import OUTCOMES, SHORTCUTS
 
 SCORE_COLUMNS = ("logit", "highest_view", "spread_of_views", "n_views", "above_other_side")
 
-_BREAST = ["exam_id", "laterality"]
 _OTHER_SIDE = {Laterality.LEFT.value: Laterality.RIGHT.value, Laterality.RIGHT.value: Laterality.LEFT.value}
 _LEAST_SCORE = 1e-6  # a score of 0 or 1 has no logit; a network of 32 bits hardly tells nearer ones apart
+_NOT_OF_A_BREAST = ("image_id", "patient_id", "exam_id", "path", "view", "cancer", "fold")
+_FREE = tuple(name for name in SCHEMA if name not in {*_NOT_OF_A_BREAST, *SHORTCUTS, *OUTCOMES, "birads"})
+
+Penalty = Annotated[float, Field(gt=0)]
+
+
+class SecondStageSettings(Settings):
+    """What the second stage sees beside the scores, which of the columns come squared too, and what it may see.
+
+    `penalties` are those that it chooses from, each multiplied by half the sum of the squared coefficients.
+    """
+
+    allow_birads: bool = False
+    allow_shortcuts: bool = False
+    columns: tuple[str, ...] = ()
+    squares: tuple[str, ...] = ()
+    penalties: Annotated[tuple[Penalty, ...], Field(min_length=1)] = (0.1, 1.0, 10.0, 100.0, 1000.0)
+
+    @field_validator("columns")
+    @classmethod
+    def _may_be_seen(cls, columns: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for column in columns:
+            reason = _why_refused(column, allowed=info.data)
+            if reason is not None:
+                raise ValueError(reason)
+        if len(set(columns)) != len(columns):
+            raise ValueError("expected each column once")
+        return columns
+
+    @field_validator("squares")
+    @classmethod
+    def _are_numbers(cls, squares: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        numbers = [name for name in info.data.get("columns", ()) if SCHEMA[name].is_numeric()]
+        if not set(squares) <= set(numbers):
+            raise ValueError(f"expected some of the columns of numbers, here {', '.join(numbers) or 'none'}")
+        return squares
+
+
+def _why_refused(column: str, *, allowed: dict[str, Any]) -> str | None:
+    if column in SHORTCUTS:
+        return (
+            None
+            if allowed.get("allow_shortcuts")
+            else (
+                f"{column!r} says where an image is from, so that the model would learn whose patients are ill; "
+                "leave it out, or set second_stage.allow_shortcuts = true"
+            )
+        )
+    if column in OUTCOMES:
+        return f"{column!r} follows from the outcome and is not known before it; leave it out"
+    if column == "birads":
+        return (
+            None
+            if allowed.get("allow_birads")
+            else (
+                "'birads' is what a reader made of the very images, and no part of them; leave it out, or set "
+                "second_stage.allow_birads = true"
+            )
+        )
+    if column in _FREE:
+        return None
+    close = difflib.get_close_matches(column, _FREE, n=1)
+    advice = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(_FREE)}"
+    return f"{column!r} is no column that a breast can be judged by; {advice}"
 
 
 def describe_breasts(scores: pl.DataFrame, facts: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
@@ -38,19 +107,19 @@ def describe_breasts(scores: pl.DataFrame, facts: pl.DataFrame, columns: Sequenc
     """
     check_facts(facts, columns)
     breasts = list_breasts(scores).select(
-        *("patient_id", *_BREAST, "cancer", "fold"), logit=_logit("score"), n_views="n_images"
+        *("patient_id", *BREAST, "cancer", "fold"), logit=_logit("score"), n_views="n_images"
     )
     images = scores.filter(pl.col("level") == "image").with_columns(view_logit=_logit("score"))
-    views = images.group_by(_BREAST).agg(
+    views = images.group_by(BREAST).agg(
         highest_view=pl.col("view_logit").max(),
         spread_of_views=pl.col("view_logit").max() - pl.col("view_logit").min(),
     )
     other_sides = breasts.select(
         "exam_id", pl.col("laterality").replace(_OTHER_SIDE), above_other_side=-pl.col("logit")
     )
-    of_facts = facts.group_by(_BREAST).agg(pl.lit(1).alias("is_known"), *_one_of_each(facts, columns))
+    of_facts = facts.group_by(BREAST).agg(pl.lit(1).alias("is_known"), *_one_of_each(facts, columns))
     for further in (views, other_sides, of_facts):
-        breasts = breasts.join(further, on=_BREAST, how="left")
+        breasts = breasts.join(further, on=BREAST, how="left")
     n_unknown = breasts["is_known"].null_count()
     if n_unknown:
         raise TableError(
@@ -59,7 +128,7 @@ def describe_breasts(scores: pl.DataFrame, facts: pl.DataFrame, columns: Sequenc
         )
     return (
         breasts.drop("is_known")
-        .sort(*_BREAST)
+        .sort(*BREAST)
         .with_columns(
             pl.col("highest_view").fill_null(pl.col("logit")),  # scores of breasts alone
             pl.col("spread_of_views").fill_null(0.0),
@@ -106,7 +175,7 @@ def _logit(column: str) -> pl.Expr:
 
 def _one_of_each(facts: pl.DataFrame, columns: Sequence[str]) -> Iterator[pl.Expr]:
     for column in columns:
-        if column in _BREAST:
+        if column in BREAST:
             continue
         if facts[column].dtype == pl.String:
             values = pl.col(column).drop_nulls()

@@ -14,7 +14,7 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from mammoscope.cohort.audit.cross_validation import deal_into_folds
-from mammoscope.errors import TableError
+from mammoscope.errors import TableError, UserInputError
 
 Floats = NDArray[np.float64]
 _MOST_STEPS = 1000  # of the solver; it takes about ten
@@ -37,6 +37,15 @@ class Input:
     spread: float = 1.0
     coefficient: float = 0.0
 
+    def __post_init__(self) -> None:
+        numbers = (self.centre, self.mean, self.spread, self.coefficient)
+        if not (np.isfinite(numbers).all() and self.spread > 0):
+            found = ", ".join(f"{number:g}" for number in numbers)
+            raise UserInputError(
+                f"second stage: {self.column}: found {found} as centre, mean, spread and coefficient, expected finite "
+                "numbers and a spread above 0; fit the second stage anew"
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class LogisticModel:
@@ -47,6 +56,12 @@ class LogisticModel:
     penalty: float
     n_breasts: int
     n_cases: int
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.intercept):
+            raise UserInputError(
+                f"second stage: found {self.intercept} as intercept, expected a finite number; fit it anew"
+            )
 
     def score(self, breasts: pl.DataFrame) -> Floats:
         """The probability of cancer of each breast, (breast,), from a table with the columns of the inputs."""

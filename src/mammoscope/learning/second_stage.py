@@ -5,98 +5,26 @@ the outcomes of a fold have no part in its own second-stage scores but through t
 other folds got. The model to keep is fitted on all. docs/second-stage.md describes the files.
 """
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
 
 import numpy as np
 import polars as pl
-from pydantic import Field, TypeAdapter, ValidationInfo, field_validator
+from pydantic import TypeAdapter
 
-from mammoscope.cohort.manifest import SCHEMA
-from mammoscope.config import Settings
 from mammoscope.errors import TableError
 from mammoscope.evaluation.bootstrap import BootstrapSettings, number_patients
 from mammoscope.evaluation.comparison import AucDifference, paired_auc_difference
 from mammoscope.evaluation.run_folder import read_record
 from mammoscope.evaluation.scores import list_breasts, write_scores
 from mammoscope.files import write_json
-from mammoscope.learning.breast_table import SCORE_COLUMNS, check_columns, describe_breasts
+from mammoscope.learning.breast_table import SCORE_COLUMNS, SecondStageSettings, check_columns, describe_breasts
 from mammoscope.learning.logistic import LogisticModel, fit_logistic
 
 FOLDER_NAME = "second_stage"
 SECOND_STAGE_VERSION = 1
 MIN_FOLDS = 2
-# which machine, place or data set an image is from: a model would learn whose patients are ill, not who of them
-SHORTCUTS = ("site", "machine", "manufacturer", "source")
-# what is known of a breast only once its outcome is
-OUTCOMES = ("biopsy", "invasive", "difficult_negative")
-_NOT_OF_A_BREAST = ("image_id", "patient_id", "exam_id", "path", "view", "cancer", "fold")
-_FREE = tuple(name for name in SCHEMA if name not in {*_NOT_OF_A_BREAST, *SHORTCUTS, *OUTCOMES, "birads"})
-
-Penalty = Annotated[float, Field(gt=0)]
-
-
-class SecondStageSettings(Settings):
-    """What the second stage sees beside the scores, which of the columns come squared too, and what it may see.
-
-    `penalties` are those that it chooses from, each multiplied by half the sum of the squared coefficients.
-    """
-
-    allow_birads: bool = False
-    allow_shortcuts: bool = False
-    columns: tuple[str, ...] = ()
-    squares: tuple[str, ...] = ()
-    penalties: Annotated[tuple[Penalty, ...], Field(min_length=1)] = (0.1, 1.0, 10.0, 100.0, 1000.0)
-
-    @field_validator("columns")
-    @classmethod
-    def _may_be_seen(cls, columns: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        for column in columns:
-            reason = _why_refused(column, allowed=info.data)
-            if reason is not None:
-                raise ValueError(reason)
-        if len(set(columns)) != len(columns):
-            raise ValueError("expected each column once")
-        return columns
-
-    @field_validator("squares")
-    @classmethod
-    def _are_numbers(cls, squares: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        numbers = [name for name in info.data.get("columns", ()) if SCHEMA[name].is_numeric()]
-        if not set(squares) <= set(numbers):
-            raise ValueError(f"expected some of the columns of numbers, here {', '.join(numbers) or 'none'}")
-        return squares
-
-
-def _why_refused(column: str, *, allowed: dict[str, Any]) -> str | None:
-    if column in SHORTCUTS:
-        return (
-            None
-            if allowed.get("allow_shortcuts")
-            else (
-                f"{column!r} says where an image is from, so that the model would learn whose patients are ill; "
-                "leave it out, or set second_stage.allow_shortcuts = true"
-            )
-        )
-    if column in OUTCOMES:
-        return f"{column!r} follows from the outcome and is not known before it; leave it out"
-    if column == "birads":
-        return (
-            None
-            if allowed.get("allow_birads")
-            else (
-                "'birads' is what a reader made of the very images, and no part of them; leave it out, or set "
-                "second_stage.allow_birads = true"
-            )
-        )
-    if column in _FREE:
-        return None
-    close = difflib.get_close_matches(column, _FREE, n=1)
-    advice = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(_FREE)}"
-    return f"{column!r} is no column that a breast can be judged by; {advice}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +126,7 @@ def compare_stages(
 
 
 def write_second_stage(
-    stage: SecondStage, stacked: pl.DataFrame, compared: AucDifference, bootstrap: BootstrapSettings, folder: Path
+    stage: SecondStage, stacked: pl.DataFrame, folder: Path, *, compared: AucDifference, bootstrap: BootstrapSettings
 ) -> None:
     """Write `scores.parquet`, `summary.json` and `model.json`, each whole or not at all."""
     write_scores(stacked, folder / "scores.parquet")

@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field
 from mammoscope.cohort.balance import BalanceSettings, SamplingStrategy
 from mammoscope.config import Settings
 from mammoscope.evaluation.operating_points import OperatingPointSettings
-from mammoscope.learning.second_stage import SecondStageSettings
+from mammoscope.learning.breast_table import SecondStageSettings
 from mammoscope.learning.table_inputs import TableSettings
 
 Level = Literal["image", "breast"]

@@ -25,7 +25,8 @@ SHORTCUTS: Final = ("site", "machine", "manufacturer", "source")
 CATEGORIES: Final = ("density", "birads", "implant", "view", "laterality", *SHORTCUTS)
 COLUMNS: Final = (*NUMBERS, *CATEGORIES)
 """The columns of a manifest that a network can be given, those of `SHORTCUTS` only where a recipe says so aloud."""
-_OUTCOMES: Final = ("biopsy", "invasive", "difficult_negative")
+OUTCOMES: Final = ("biopsy", "invasive", "difficult_negative")
+"""Columns that follow from the outcome, and that nobody knows before it."""
 
 MISSING: Final = 0
 UNKNOWN: Final = 1
@@ -53,7 +54,7 @@ class TableSettings(Settings):
     @classmethod
     def _refuse_what_no_network_may_have(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
         for column in columns:
-            if column in _OUTCOMES:
+            if column in OUTCOMES:
                 raise ValueError(
                     f"{column!r} follows from the outcome, so that a network that is given it has been told the "
                     "answer; leave it out"

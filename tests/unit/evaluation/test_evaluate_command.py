@@ -12,6 +12,9 @@ from typer.testing import CliRunner, Result
 from mammoscope.cli.evaluate import evaluate
 from mammoscope.config import to_toml
 from mammoscope.errors import RunError, StoreError, TableError
+from mammoscope.evaluation.bootstrap import BootstrapSettings
+from mammoscope.evaluation.cross_fitting import cross_fit
+from mammoscope.evaluation.operating_points import OperatingPointSettings, write_operating_points
 from mammoscope.evaluation.scores import write_scores
 from mammoscope.imaging import shards
 from mammoscope.imaging.batch import StoreDescription
@@ -105,6 +108,17 @@ def test_a_store_that_the_user_names_must_be_one(run: Path, tmp_path: Path) -> N
     with pytest.raises(StoreError, match="expected a prepared store"):
         call(run, "--store", tmp_path)
     assert not (run / "report.html").exists()
+
+
+def test_operating_points_of_the_run_are_shown(run: Path, cohort: pl.DataFrame) -> None:
+    call(run)
+    assert json.loads((run / "evaluation.json").read_text())["operating_points"] is None
+    points = cross_fit(cohort, OperatingPointSettings(), BootstrapSettings(n_replicates=20))
+    write_operating_points(points, run / "operating_points.json")
+    call(run)
+    shown = json.loads((run / "evaluation.json").read_text())["operating_points"]
+    assert shown == json.loads((run / "operating_points.json").read_text())["points"]
+    assert "Operating points" in (run / "report.html").read_text()
 
 
 def test_one_class_only_is_summed_up_as_undefined(run: Path, cohort: pl.DataFrame) -> None:

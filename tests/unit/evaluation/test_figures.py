@@ -6,8 +6,10 @@ import polars as pl
 import pytest
 
 from mammoscope.evaluation.bootstrap import BootstrapSettings
+from mammoscope.evaluation.cross_fitting import cross_fit
 from mammoscope.evaluation.evaluation import Evaluation, RocBand, evaluate_scores
-from mammoscope.evaluation.figures import draw_groups, draw_histories, draw_roc, draw_scores
+from mammoscope.evaluation.figures import draw_groups, draw_histories, draw_roc, draw_scores, draw_stability
+from mammoscope.evaluation.operating_points import CurveBand, OperatingPointSettings, StabilityCurve
 from mammoscope.evaluation.run_folder import History
 from mammoscope.pages.drawing import Figure
 
@@ -48,6 +50,37 @@ def test_groups_are_drawn_where_one_has_a_figure(cohort: pl.DataFrame, evaluatio
     assert re.search(r"1 AUC 0\.\d{3} \(.*; 2 AUC 0\.\d{3} \(", figure.alternative)
     controls = evaluate_scores(cohort.filter(~pl.col("cancer")), BootstrapSettings(n_replicates=50))
     assert draw_groups(controls.grouped_by("site"), controls.breast, name="site") is None
+
+
+def band_of(*values: float | None) -> CurveBand:
+    return CurveBand(values, values, values)
+
+
+def test_what_thresholds_do_is_told_in_words() -> None:
+    curve = StabilityCurve(
+        threshold=(0.01, 0.1, 0.2, 0.5, 0.9),
+        sensitivity=band_of(1, 0.9, 0.8, 0.1, 0),
+        specificity=band_of(0, 0.7, 0.9, 0.99, 1),
+        recall_rate=band_of(1, 0.4, 0.2, 0.02, 0),
+        ppv=band_of(0.1, 0.3, 0.5, 0.9, None),
+        f1=band_of(0.2, 0.58, 0.62, 0.3, 0),
+    )
+    figure = draw_stability(curve, 0.15)
+    assert figure.alternative == (
+        "Sensitivity, specificity and F1 of breasts by threshold. The F1 is highest near 0.2, with sensitivity 0.80 "
+        "and specificity 0.90, and within a tenth of that from 0.1 to 0.2."
+    )
+    assert all(name in figure.svg for name in ("sensitivity", "specificity", "F1", ">0.1<", ">0.9<"))
+    assert colours(figure) == set()
+
+
+def test_only_thresholds_that_call_some_are_drawn(cohort: pl.DataFrame) -> None:
+    curve = cross_fit(cohort, OperatingPointSettings(), BootstrapSettings(n_replicates=20)).curve
+    assert curve is not None
+    svg = draw_stability(curve, None).svg
+    assert ">0.1<" in svg
+    assert ">0.0001<" not in svg
+    assert ">0.999<" not in svg
 
 
 def test_histories_are_drawn_as_far_as_they_go() -> None:

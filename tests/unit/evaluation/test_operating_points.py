@@ -87,9 +87,9 @@ def test_a_file_of_another_make_is_refused(
         read_operating_points(path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "3"])
-def test_what_is_no_table_of_json_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "points.json").write_text(text)
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"3", b"\xff"])
+def test_what_is_no_table_of_json_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "points.json").write_bytes(content)
     with pytest.raises(RunError, match=r"not JSON|schema_version is None"):
         read_operating_points(tmp_path / "points.json")
 

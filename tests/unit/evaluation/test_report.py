@@ -8,7 +8,9 @@ import polars as pl
 import pytest
 
 from mammoscope.evaluation.bootstrap import BootstrapSettings, Interval
+from mammoscope.evaluation.cross_fitting import cross_fit
 from mammoscope.evaluation.evaluation import evaluate_scores
+from mammoscope.evaluation.operating_points import OperatingPointSettings
 from mammoscope.evaluation.pictures import Picture, choose_calls
 from mammoscope.evaluation.report import facts_of, format_estimate, render
 from mammoscope.evaluation.run_folder import History
@@ -206,3 +208,47 @@ def test_a_page_of_phantoms_says_so_at_the_top(cohort: pl.DataFrame) -> None:
     assert "Some of the images are synthetic phantoms: no figure that counts them" in mixed
     assert sentence not in mixed
     assert "phantoms" not in render(evaluation, sources=("rsna",))
+
+
+def test_operating_points_stand_on_the_page_with_what_they_do_on_others(cohort: pl.DataFrame) -> None:
+    points = cross_fit(cohort, OperatingPointSettings(), SETTINGS)
+    page = render(evaluate_scores(cohort, SETTINGS), operating_points=points)
+    outline = Outline(page)
+    assert outline.open_tags == []
+    assert len(outline.ids) == len(set(outline.ids))
+    text = " ".join(" ".join(outline.text).split())
+    assert "Operating points" in text
+    point = points.named("sensitivity_80")
+    assert point.threshold.value is not None
+    assert point.specificity.value is not None
+    row = text.split("Sensitivity 80 %", 1)[1]
+    assert row.split()[0] == f"{point.threshold.value:.3g}"
+    assert f"{point.specificity.value:.3f}" in row
+    assert "The F1 is highest near" in page
+
+
+def test_a_threshold_near_nought_is_not_shown_as_nought(cohort: pl.DataFrame) -> None:
+    low = cohort.with_columns(pl.col("score") / 10_000)
+    page = render(evaluate_scores(low, SETTINGS), operating_points=cross_fit(low, OperatingPointSettings(), SETTINGS))
+    section = page.split('id="points-title"', 1)[1].split("</section>", 1)[0]
+    shown = re.findall(r'<th scope="row">.*?</th>\s*<td><span class="value">([^<]+)</span>', section)
+    assert len(shown) == 9
+    assert all(float(each) > 0 for each in shown)
+
+
+def test_operating_points_of_one_fold_have_a_threshold_and_the_reason(cohort: pl.DataFrame) -> None:
+    one_fold = cohort.with_columns(fold=pl.lit(0, pl.Int64))
+    page = render(
+        evaluate_scores(cohort, SETTINGS), operating_points=cross_fit(one_fold, OperatingPointSettings(), SETTINGS)
+    )
+    assert "undefined: one fold only, so that the threshold could not be judged" in page
+    controls = cohort.filter(~pl.col("cancer"))
+    page = render(
+        evaluate_scores(controls, SETTINGS), operating_points=cross_fit(controls, OperatingPointSettings(), SETTINGS)
+    )
+    assert page.count("undefined: no case among 108 with a known outcome") >= 9
+    assert "The F1 is highest near" not in page
+
+
+def test_a_run_without_operating_points_has_no_such_section(page: str) -> None:
+    assert "Operating points" not in page

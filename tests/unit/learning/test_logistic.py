@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from mammoscope.errors import TableError
+from mammoscope.errors import TableError, UserInputError
 from mammoscope.learning.logistic import LogisticModel, _deal, fit_logistic
 
 Floats = NDArray[np.float64]
@@ -195,3 +195,24 @@ def test_a_model_is_what_its_numbers_say() -> None:
     assert model.logit(pl.DataFrame({"age_years": [70.0]}))[0] == pytest.approx(by_hand)
     doubled = replace(model, inputs=(replace(age, coefficient=2 * age.coefficient),))
     assert doubled.logit(pl.DataFrame({"age_years": [70.0]}))[0] == pytest.approx(2 * by_hand - model.intercept)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"coefficient": float("nan")},
+        {"mean": float("inf")},
+        {"centre": float("nan")},
+        {"spread": 0.0},
+        {"spread": -1.0},
+    ],
+)
+def test_numbers_that_would_score_nobody_are_refused(change: dict[str, float]) -> None:
+    (age,) = fit(sample(), "age_years").inputs
+    with pytest.raises(UserInputError, match=r"age_years: found .* expected finite numbers and a spread above 0"):
+        replace(age, **change)  # type: ignore[arg-type]  # numbers only
+
+
+def test_an_intercept_that_is_no_number_is_refused() -> None:
+    with pytest.raises(UserInputError, match="found nan as intercept, expected a finite number; fit it anew"):
+        replace(fit(sample(), "age_years"), intercept=float("nan"))

@@ -14,9 +14,9 @@ from mammoscope.config import build_settings, parse_toml, to_toml
 from mammoscope.errors import ConfigError, RunError, TableError
 from mammoscope.evaluation.bootstrap import BootstrapSettings
 from mammoscope.evaluation.scores import SCORES_SCHEMA, list_breasts, read_scores
+from mammoscope.learning.breast_table import SecondStageSettings
 from mammoscope.learning.second_stage import (
     SecondStage,
-    SecondStageSettings,
     apply_second_stage,
     compare_stages,
     fit_second_stage,
@@ -183,7 +183,7 @@ def test_what_is_written_is_read_back_and_says_whether_it_helped(tmp_path: Path)
     stage, stacked = stack(scores, facts)
     bootstrap = BootstrapSettings(n_replicates=50, seed=2)
     compared = compare_stages(scores, stacked, bootstrap)
-    write_second_stage(stage, stacked, compared, bootstrap, tmp_path / "second_stage")
+    write_second_stage(stage, stacked, tmp_path / "second_stage", compared=compared, bootstrap=bootstrap)
     folder = tmp_path / "second_stage"
     assert sorted(path.name for path in folder.iterdir()) == ["model.json", "scores.parquet", "summary.json"]
     assert read_second_stage(folder / "model.json") == stage
@@ -203,7 +203,8 @@ def test_a_model_that_was_read_scores_new_breasts(tmp_path: Path) -> None:
     scores, facts = cohort(40)
     stage, stacked = stack(scores, facts)
     bootstrap = BootstrapSettings(n_replicates=5)
-    write_second_stage(stage, stacked, compare_stages(scores, stacked, bootstrap), bootstrap, tmp_path)
+    compared = compare_stages(scores, stacked, bootstrap)
+    write_second_stage(stage, stacked, tmp_path, compared=compared, bootstrap=bootstrap)
     model = read_second_stage(tmp_path / "model.json").final
     new_scores, new_facts = cohort(10, seed=9)
     of_one = new_scores.filter(pl.col("patient_id") == "p003").with_columns(fold=None, cancer=None)
@@ -225,7 +226,8 @@ def test_a_model_of_another_make_is_refused(tmp_path: Path, change: dict[str, ob
     scores, facts = cohort(40)
     stage, stacked = stack(scores, facts)
     bootstrap = BootstrapSettings(n_replicates=5)
-    write_second_stage(stage, stacked, compare_stages(scores, stacked, bootstrap), bootstrap, tmp_path)
+    compared = compare_stages(scores, stacked, bootstrap)
+    write_second_stage(stage, stacked, tmp_path, compared=compared, bootstrap=bootstrap)
     path = tmp_path / "model.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(RunError, match=sentence):
