@@ -3,7 +3,7 @@
 from mammoscope.cohort.balance import USED_KEYS
 from mammoscope.cohort.matching import DEFAULT_AGE_WITHIN_YEARS
 from mammoscope.errors import ConfigError
-from mammoscope.learning.settings import LossSettings, Recipe
+from mammoscope.learning.settings import LossSettings, Recipe, ScheduleSettings
 from mammoscope.learning.table_inputs import SHORTCUTS
 
 _SURROGATES = ("average-precision", "pf1")
@@ -43,6 +43,7 @@ def check_recipe(recipe: Recipe, name_or_path: str) -> None:
     _check_auxiliary(recipe, name_or_path)
     _check_balance(recipe, name_or_path)
     _check_loss(recipe, name_or_path)
+    _check_schedule(recipe.schedule, name_or_path)
     sizes = recipe.picture
     for name in ("train", "held_out"):
         if (getattr(sizes, f"{name}_rows") is None) != (getattr(sizes, f"{name}_columns") is None):
@@ -152,4 +153,18 @@ def _check_prevalence(recipe: Recipe, name_or_path: str) -> None:
         raise ConfigError(
             f"recipe {name_or_path}: loss.soften_positives: found {recipe.loss.soften_positives:g} with "
             "loss.prevalence, but a score that is learned from such targets is no probability; leave one of them out"
+        )
+
+
+def _check_schedule(schedule: ScheduleSettings, name_or_path: str) -> None:
+    given = list(schedule.given_warm_ups)
+    if len(given) > 1:
+        raise ConfigError(
+            f"recipe {name_or_path}: schedule.{given[-1]}: found beside schedule.{given[0]}, expected at most one of "
+            "warm_up, warm_up_steps and warm_up_epochs; take the others out"
+        )
+    if schedule.floor and schedule.name != "cosine":
+        raise ConfigError(
+            f"recipe {name_or_path}: schedule.floor: found {schedule.floor:g}, which schedule.name = "
+            f"{schedule.name!r} does not use; expected it with 'cosine' only"
         )

@@ -137,10 +137,23 @@ class OptimizerSettings(Settings):
 
 
 class ScheduleSettings(Settings):
-    """How the rate goes over the steps of a training; `warm_up` is the share of the steps in which it rises."""
+    """How the rate goes over the steps of a training.
+
+    It rises in a share of the steps (`warm_up`), in `warm_up_steps` or in `warm_up_epochs`, of which one may be given;
+    `floor` is the share of the top rate that cosine falls to.
+    """
 
     name: Literal["constant", "cosine", "one-cycle"] = "one-cycle"
-    warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    warm_up: Annotated[float, Field(ge=0, lt=1)] | None = None
+    warm_up_steps: Annotated[int, Field(ge=0)] | None = None
+    warm_up_epochs: NotNegative | None = None
+    floor: Share = 0.0
+
+    @property
+    def given_warm_ups(self) -> dict[str, float]:
+        """The keys that say how long the rate rises, those that are given."""
+        keys = ("warm_up", "warm_up_steps", "warm_up_epochs")
+        return {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
 
 
 class BatchSettings(Settings):

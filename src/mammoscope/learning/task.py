@@ -13,7 +13,7 @@ from mammoscope.learning.augment import augment
 from mammoscope.learning.batches import Batch, to_network_input
 from mammoscope.learning.losses import LossTerms, cancer_loss
 from mammoscope.learning.network import CancerNetwork, NetworkOutput
-from mammoscope.learning.schedule import rate_factor
+from mammoscope.learning.schedule import count_warm_up, rate_factor
 from mammoscope.learning.scoring import gather_outputs
 from mammoscope.learning.settings import OptimizerSettings, Recipe
 from mammoscope.learning.table_layer import TableTensors, drop_table
@@ -119,8 +119,10 @@ class TrainingTask(lightning.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The recipe's optimizer over what is not frozen, and its schedule for each step."""
         optimizer = build_optimizer(self.network, self.recipe.optimizer)
+        n_warm_up = count_warm_up(self.recipe, n_steps=self.n_steps)
         schedule = LambdaLR(
-            optimizer, lambda step: rate_factor(step, n_steps=self.n_steps, schedule=self.recipe.schedule)
+            optimizer,
+            lambda step: rate_factor(step, n_steps=self.n_steps, n_warm_up=n_warm_up, schedule=self.recipe.schedule),
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -34,6 +34,7 @@ from mammoscope.learning.losses import ExampleCounts, LossTerms, set_loss_terms
 from mammoscope.learning.network import CancerNetwork, build_network, load_backbone
 from mammoscope.learning.resume import SAVE_EVERY_S, ResumePoint, WholeFiles
 from mammoscope.learning.run import Run, forget_resume_point
+from mammoscope.learning.schedule import check_warm_up
 from mammoscope.learning.scoring import autocast_type, choose_device, score_batches, tabulate_scores
 from mammoscope.learning.settings import Recipe
 from mammoscope.learning.table_inputs import TableEncoder, fit_table_encoder, write_table_encoder
@@ -54,7 +55,7 @@ def select_rows(
         TableError: the manifest is not split or has no such fold, nothing is held out, or there are not both cases and
             controls to train on.
         StoreError: the store holds no picture of the manifest.
-        ConfigError: a batch is bigger than the data, or as `set_loss_terms`.
+        ConfigError: a batch is bigger than the data, the warm-up as long as the training, or as `set_loss_terms`.
     """
     _check_fold(manifest, fold)
     stored = manifest.filter(pl.col("image_id").is_in(store.image_ids))
@@ -84,6 +85,7 @@ def select_rows(
             f"batch.size: found {recipe.batch.size}, but fold {fold} has only {n_examples} {recipe.level}s to train "
             f"on, which fill no batch with sampling = {recipe.sampling!r}; set a smaller one"
         )
+    check_warm_up(recipe, fold=fold, n_steps=recipe.epochs * count_steps(len(sampler), recipe))
     loss_terms_of(sampler)  # what cannot be had ends here, not after the folds before
     return training, held_out
 

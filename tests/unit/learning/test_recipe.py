@@ -8,7 +8,7 @@ import pytest
 from mammoscope.config import build_settings, parse_toml, to_toml
 from mammoscope.errors import ConfigError
 from mammoscope.learning.recipe import read_recipe, shipped_recipes
-from mammoscope.learning.settings import Recipe
+from mammoscope.learning.settings import Recipe, ScheduleSettings
 
 RecipeOf = Callable[..., Recipe]
 CliRun = Callable[..., tuple[int, str, str]]
@@ -35,7 +35,7 @@ def test_baseline_is_the_public_baseline() -> None:
         "rotation_degrees": 5.0,
     }
     assert recipe.optimizer.model_dump() == {"name": "adam", "rate": 1e-3, "weight_decay": 0.0, "clip_norm": 0.0}
-    assert (recipe.schedule.name, recipe.schedule.warm_up, recipe.ema) == ("constant", 0.0, 0.0)
+    assert (recipe.schedule, recipe.ema) == (ScheduleSettings(name="constant"), 0.0)
     assert (recipe.batch.size, recipe.epochs, recipe.sampling) == (16, 10, "matched-controls")
     assert recipe.loss.positive_weight == 1.0
 
@@ -92,6 +92,11 @@ def test_an_override_takes_the_place_of_a_value() -> None:
             r"focal_gamma: found 1\.0, which loss\.name = 'bce' does not use; expected it with loss\.name = 'focal' ",
         ),
         ("schedule.warm_up=1.0", r"schedule\.warm_up: found 1\.0"),
+        ("schedule.warm_up_steps=-1", r"schedule\.warm_up_steps: found -1"),
+        ("schedule.warm_up_steps=2.5", r"schedule\.warm_up_steps: found 2\.5"),
+        ("schedule.warm_up_epochs=-0.5", r"schedule\.warm_up_epochs: found -0\.5"),
+        ("schedule.floor=1.5", r"schedule\.floor: found 1\.5"),
+        ("schedule.floor=0.1", r"schedule\.floor: found 0\.1, which schedule\.name = 'one-cycle' does not use"),
         ("picture.spread=0", r"picture\.spread: found 0"),
         ("picture.train_rows=16", r"picture\.train_rows: found 16"),
         ("store.bits=12", r"store\.bits: found 12"),
@@ -182,6 +187,31 @@ def test_a_balance_that_can_be_is_none_of_these(recipe_of: RecipeOf) -> None:
     assert (matched.match, matched.controls_per_case) == ((), 3.0)
     assert recipe_of("sampling=matched", "balance.age_within_years=0").balance.age_within_years == 0
     assert recipe_of("augment.contrast=0.9").augment.contrast == 0.9  # nothing is repeated
+
+
+@pytest.mark.parametrize(
+    ("assignments", "sentence"),
+    [
+        (
+            ("schedule.warm_up=0.1", "schedule.warm_up_steps=5"),
+            r"schedule\.warm_up_steps: found beside schedule\.warm_up, expected at most one of warm_up, warm_up_steps",
+        ),
+        (
+            ("schedule.warm_up_steps=5", "schedule.warm_up_epochs=0.0"),
+            r"schedule\.warm_up_epochs: found beside schedule\.warm_up_steps, .*; take the others out",
+        ),
+    ],
+)
+def test_two_warm_ups_are_refused(recipe_of: RecipeOf, assignments: tuple[str, ...], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        recipe_of(*assignments)
+    assert recipe_of("schedule.name=cosine", "schedule.floor=0.1", assignments[1]).schedule.floor == 0.1
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_warm_up_may_be_given_in_any_unit_to_a_recipe_that_ships(name: str) -> None:
+    for assignment in ("schedule.warm_up=0.1", "schedule.warm_up_steps=5", "schedule.warm_up_epochs=1"):
+        assert len(read_recipe(name, [assignment]).schedule.given_warm_ups) == 1
 
 
 def test_batch_norm_of_one_picture_is_refused(recipe_of: RecipeOf) -> None:

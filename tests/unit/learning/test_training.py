@@ -163,6 +163,26 @@ def test_a_batch_larger_than_the_data_is_refused(
     select_rows(tiny_manifest, tiny_store, fold=0, recipe=recipe_of("batch.size=24", "sampling=upsample"))
 
 
+@pytest.mark.parametrize(
+    ("assignment", "sentence"),
+    [  # 2 epochs of 4 steps
+        (
+            "warm_up_steps=8",
+            r"schedule\.warm_up_steps: found 8, a warm-up of 8 steps, .* of fold 0 has 8 in its 2 epochs",
+        ),
+        ("warm_up_steps=1000", r"schedule\.warm_up_steps: found 1000, .*; expected fewer; lower it, or raise epochs"),
+        ("warm_up_epochs=2.5", r"schedule\.warm_up_epochs: found 2\.5, a warm-up of 10 steps"),
+    ],
+)
+def test_a_warm_up_as_long_as_the_training_is_refused(
+    recipe_of: RecipeOf, tiny_manifest: pl.DataFrame, tiny_store: PreparedStore, assignment: str, sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        select_rows(tiny_manifest, tiny_store, fold=0, recipe=recipe_of(f"schedule.{assignment}"))
+    for allowed in ("warm_up_steps=7", "warm_up_epochs=1.9"):
+        select_rows(tiny_manifest, tiny_store, fold=0, recipe=recipe_of(f"schedule.{allowed}"))
+
+
 def test_scores_of_an_earlier_run_say_which_controls_are_hard(
     recipe_of: RecipeOf, tiny_manifest: pl.DataFrame, tiny_store: PreparedStore, tmp_path: Path
 ) -> None:
@@ -257,7 +277,7 @@ def test_the_pictures_of_the_held_out_fold_change_nothing_in_the_weights(
 def test_the_history_has_a_row_for_each_epoch_with_the_figures_of_its_time(
     recipe_of: RecipeOf, train: Callable[..., Run]
 ) -> None:
-    run = train(recipe_of("epochs=3", "schedule.name=constant", "schedule.warm_up=0.0", "optimizer.rate=0.01"))
+    run = train(recipe_of("epochs=3", "schedule.name=constant", "optimizer.rate=0.01"))
     history = pl.read_csv(run.fold_path(0) / "history.csv")
     measured = ["epoch", "train_loss", "held_out_breast_auc", "held_out_breast_ap", "rate", "seconds"]
     assert history.columns == [*measured, "case_images", "control_images", "patients", "machines"]
@@ -422,10 +442,14 @@ def test_two_epochs_see_the_same_pictures_in_other_orders(
     assert len(set(first)) == 16
 
 
-def test_the_rates_are_those_of_the_schedule(recipe_of: RecipeOf, record: Callable[[Recipe], _Recorder]) -> None:
-    recipe = recipe_of("batch.micro=2", "schedule.name=cosine", "schedule.warm_up=0.25", "optimizer.rate=0.01")
+@pytest.mark.parametrize("warm_up", ["warm_up=0.25", "warm_up_steps=2", "warm_up_epochs=0.5"])
+def test_the_rates_are_those_of_the_schedule(
+    recipe_of: RecipeOf, record: Callable[[Recipe], _Recorder], warm_up: str
+) -> None:
+    schedule = ("schedule.name=cosine", f"schedule.{warm_up}", "schedule.floor=0.2")
+    recipe = recipe_of("batch.micro=2", "optimizer.rate=0.01", *schedule)
     # 2 epochs of 4 steps of 2 parts
-    factors = [0.5, 1.0] + [(1 + np.cos(np.pi * step / 6)) / 2 for step in range(6)]
+    factors = [0.5, 1.0] + [0.2 + 0.8 * (1 + np.cos(np.pi * step / 6)) / 2 for step in range(6)]
     expected = [0.01 * factor for factor in factors for _ in range(2)]
     assert record(recipe).rates == pytest.approx(expected)
 
@@ -441,7 +465,7 @@ def test_a_training_is_the_plain_loop(
     """SGD with momentum, a constant rate, weighed cases, clipped or not: as written down with torch alone."""
     recipe = recipe_of(
         *("optimizer.name=sgd", "optimizer.rate=0.05", "optimizer.weight_decay=0.0", "loss.positive_weight=3.0"),
-        *(f"optimizer.clip_norm={clip_norm}", "schedule.name=constant", "schedule.warm_up=0.0"),
+        *(f"optimizer.clip_norm={clip_norm}", "schedule.name=constant"),
     )
     with torch.random.fork_rng([]):
         torch.manual_seed(recipe.seed)
@@ -469,7 +493,7 @@ def test_a_training_is_the_plain_loop(
 def test_four_parts_of_a_batch_make_the_step_of_the_whole(recipe_of: RecipeOf, train: Callable[..., Run]) -> None:
     """With norms that do not look at the batch, and 16 pictures, so that each epoch is one step."""
     recipe = ["backbone.name=test_efficientnet_ln", "optimizer.name=sgd", "optimizer.rate=0.1", "batch.size=16"]
-    recipe += ["schedule.name=constant", "schedule.warm_up=0.0"]
+    recipe += ["schedule.name=constant"]
     whole, parts = _weights(train(recipe_of(*recipe))), _weights(train(recipe_of(*recipe, "batch.micro=4")))
     assert _differ(whole, _weights(train(recipe_of(*recipe, "optimizer.rate=0.2"))))
     for key, value in whole.items():
