@@ -152,8 +152,10 @@ def _stack(run: "Run", manifest: "pl.DataFrame", scores: "pl.DataFrame") -> dict
 def _count_batches(manifest: "pl.DataFrame", store: "PreparedStore", recipe: "Recipe", *, fold: int) -> int:
     """The batches of a fold's training; all folds are checked so before the run folder is made."""
     from mammoscope.learning.batches import EpochSampler
+    from mammoscope.learning.scoring import check_precision, choose_device
     from mammoscope.learning.training import count_batches, fit_table, select_rows
 
+    check_precision(recipe, choose_device())
     training, _ = select_rows(manifest, store, fold=fold, recipe=recipe)
     fit_table(training, recipe)
     return count_batches(len(EpochSampler(training, recipe, fold=fold)), recipe)

@@ -28,6 +28,7 @@ _SCHEMA = {
     "held_out_breast_auc": pl.Float64,
     "held_out_breast_ap": pl.Float64,
     "rate": pl.Float64,
+    "skipped_steps": pl.Int64,
     "seconds": pl.Float64,
     "case_images": pl.Int64,
     "control_images": pl.Int64,
@@ -81,6 +82,7 @@ class History(Callback):
             "held_out_breast_auc": _measure(auc, breasts),
             "held_out_breast_ap": _measure(average_precision, breasts),
             "rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "skipped_steps": task.take_skipped_steps(),
             "seconds": self.clock() - self._started,
             **asdict(count_epoch(self.sampler.draw_images(trainer.current_epoch))),
         }

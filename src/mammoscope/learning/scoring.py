@@ -6,26 +6,41 @@ import numpy as np
 import polars as pl
 import torch
 
+from mammoscope.errors import ConfigError
 from mammoscope.evaluation.scores import SCORES_VERSION, aggregate_to_breasts
 from mammoscope.exam import BREAST
 from mammoscope.learning.batches import Pictures, to_network_input
 from mammoscope.learning.network import CancerNetwork, NetworkOutput
 from mammoscope.learning.settings import Combination, Recipe
+from mammoscope.learning.table_layer import TableTensors
 from mammoscope.learning.views import PictureLogits, combine_to_probabilities
 
 
 def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
-    """The type that `auto` (or f32, bf16) means on a device; None is full precision.
+    """The type that the precision of a recipe means on a device; None is full precision.
 
-    `auto` takes bf16 where the hardware computes in it: newer NVIDIA GPUs, CPUs with AVX-512 BF16.
+    `auto` takes bf16 where the hardware computes in it (newer NVIDIA GPUs, CPUs with AVX-512 BF16), f16 on other GPUs,
+    and full precision on other CPUs. f16 is for GPUs; a CPU scores in full precision what one has trained.
     """
-    if precision == "f32":
+    if precision == "f32" or (precision == "f16" and device.type != "cuda"):
         return None
-    if precision == "bf16":
-        return torch.bfloat16
+    if precision in {"bf16", "f16"}:
+        return torch.bfloat16 if precision == "bf16" else torch.float16
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else None  # noqa: SLF001  # torch has no public way
+
+
+def check_precision(recipe: Recipe, device: torch.device) -> None:
+    """Refuse to train in a precision that the device is not made for.
+
+    Raises:
+        ConfigError: f16 without a GPU.
+    """
+    if recipe.precision == "f16" and device.type != "cuda":
+        raise ConfigError(
+            "precision: found f16, which is for GPUs, and torch can use none here; expected auto, bf16 or f32"
+        )
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -48,8 +63,20 @@ def score_batches(
             stored.to(device), rows=recipe.picture.held_out_rows, columns=recipe.picture.held_out_columns
         )
         with torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None):
-            outputs.append(network(grey, None if table is None else table.to(device)))
+            outputs.append(compute_outputs(network, grey, None if table is None else table.to(device)))
     return gather_outputs(outputs)
+
+
+def compute_outputs(network: CancerNetwork, grey: torch.Tensor, table: TableTensors | None) -> NetworkOutput:
+    """What a network says of pictures in the caller's precision, or in full precision where that does not suffice.
+
+    f16 ends at 65,504, which activations can exceed, the more so of a network that was trained in bf16 or f32.
+    """
+    output: NetworkOutput = network(grey, table)
+    if not torch.isfinite(torch.stack(output)).all():
+        with torch.autocast(grey.device.type, enabled=False):
+            output = network(grey, table)
+    return output
 
 
 def gather_outputs(outputs: Sequence[NetworkOutput]) -> PictureLogits:

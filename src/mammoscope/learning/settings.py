@@ -128,12 +128,16 @@ class AuxiliarySettings(Settings):
 
 
 class OptimizerSettings(Settings):
-    """Rate per step, weight decay, and the largest gradient norm (0: not clipped)."""
+    """Rate per step, weight decay, and the largest gradient norm (0: not clipped).
+
+    `most_skipped` steps in a row without finite losses and gradients end a training.
+    """
 
     name: Literal["adam", "adamw", "sgd"] = "adamw"
     rate: Positive = 1e-3
     weight_decay: NotNegative = 0.01
     clip_norm: NotNegative = 1.0
+    most_skipped: Count = 10
 
 
 class ScheduleSettings(Settings):
@@ -172,7 +176,7 @@ class Recipe(Settings):
     sampling: SamplingStrategy = "all"
     balance: BalanceSettings = BalanceSettings()
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    precision: Literal["auto", "f32", "bf16"] = "auto"
+    precision: Literal["auto", "f32", "bf16", "f16"] = "auto"
     store: StoreSettings = StoreSettings()
     picture: PictureSettings = PictureSettings()
     backbone: BackboneSettings

@@ -14,7 +14,7 @@ from mammoscope.learning.batches import Batch, to_network_input
 from mammoscope.learning.losses import LossTerms, cancer_loss
 from mammoscope.learning.network import CancerNetwork, NetworkOutput
 from mammoscope.learning.schedule import count_warm_up, rate_factor
-from mammoscope.learning.scoring import gather_outputs
+from mammoscope.learning.scoring import compute_outputs, gather_outputs
 from mammoscope.learning.settings import OptimizerSettings, Recipe
 from mammoscope.learning.table_layer import TableTensors, drop_table
 from mammoscope.learning.views import PictureLogits, combine_views
@@ -30,23 +30,20 @@ class TrainingTask(lightning.LightningModule):
         self.network, self.recipe, self.fold, self.n_steps = network, recipe, fold, n_steps
         self.loss_terms = loss_terms
         self.generator = torch.Generator()
-        self._losses: list[torch.Tensor] = []
+        self.step_losses: list[torch.Tensor] = []  # of the batches of the step that is under way
+        self._losses: list[torch.Tensor] = []  # of the batches of the steps that were taken
+        self._n_skipped = 0
         self._held_out: list[NetworkOutput] = []
 
     def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
-        """The loss of a batch of stored pictures.
-
-        Raises:
-            ConfigError: the loss is no finite number any more.
-        """
+        """The loss of a batch of stored pictures."""
         self._begin_chance(batch_index)
         picture = self.recipe.picture
         grey = to_network_input(batch.pictures, rows=picture.train_rows, columns=picture.train_columns)
         changed = augment(grey, self.recipe.augment, generator=self.generator, strengths=batch.strengths)
         logits = self._combine(self.network(changed, self._drop_table(batch)), batch)
         loss = cancer_loss(logits, batch.targets, self.loss_terms)
-        self._refuse_divergence(loss.detach(), "loss")
-        self._losses.append(loss.detach())
+        self.step_losses.append(loss.detach())
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:  # noqa: ARG002  # Lightning's signature
@@ -57,15 +54,28 @@ class TrainingTask(lightning.LightningModule):
         """
         picture = self.recipe.picture
         grey = to_network_input(batch.pictures, rows=picture.held_out_rows, columns=picture.held_out_columns)
-        output = NetworkOutput(*(part.detach().cpu() for part in self.network(grey, batch.table)))
-        self._refuse_divergence(torch.stack(output), "scores")
+        output = NetworkOutput(*(part.detach().cpu() for part in compute_outputs(self.network, grey, batch.table)))
+        if not torch.isfinite(torch.stack(output)).all():
+            raise ConfigError(self.describe_divergence("the scores"))
         self._held_out.append(output)
 
-    def take_training_loss(self) -> float:
-        """The mean loss since the last call."""
-        mean = torch.stack([loss.cpu() for loss in self._losses]).mean().item()  # those kept are on the CPU
+    def end_step(self, *, is_taken: bool) -> None:
+        """The losses of the step that ends count, or else it counts as skipped."""
+        if is_taken:
+            self._losses += self.step_losses
+        self._n_skipped += not is_taken
+        self.step_losses.clear()
+
+    def take_training_loss(self) -> float | None:
+        """The mean loss over the batches of the steps taken since the last call; None where none was taken."""
+        losses = [loss.cpu() for loss in self._losses]  # those kept are on the CPU
         self._losses.clear()
-        return mean
+        return torch.stack(losses).mean().item() if losses else None
+
+    def take_skipped_steps(self) -> int:
+        """The number of steps skipped since the last call."""
+        n_skipped, self._n_skipped = self._n_skipped, 0
+        return n_skipped
 
     def take_held_out(self) -> PictureLogits:
         """What was said of the held-out pictures, in their order, since the last call."""
@@ -90,12 +100,13 @@ class TrainingTask(lightning.LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the losses of the epoch that is under way."""
+        """Keep the losses and the skipped steps of the epoch that is under way."""
         checkpoint["losses"] = torch.stack(self._losses) if self._losses else torch.empty(0)
+        checkpoint["n_skipped"] = self._n_skipped
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from there."""
-        self._losses = list(checkpoint["losses"])
+        self._losses, self._n_skipped = list(checkpoint["losses"]), checkpoint["n_skipped"]
 
     def _begin_chance(self, batch_index: int) -> None:
         """Chance starts anew for each batch from (seed, fold, epoch, batch in the epoch).
@@ -108,13 +119,16 @@ class TrainingTask(lightning.LightningModule):
         self.generator.manual_seed(seed)
         torch.manual_seed(seed)  # dropout draws from torch's own state, which `train_fold` has forked
 
-    def _refuse_divergence(self, values: torch.Tensor, name: str) -> None:
-        if not torch.isfinite(values).all():
-            raise ConfigError(
-                f"optimizer.rate: found {self.recipe.optimizer.rate:g}, with which the {name} of fold {self.fold} "
-                f"ran out of the finite numbers in epoch {self.current_epoch}; expected a rate that a training "
-                "survives; lower it, set optimizer.clip_norm to 1, or set precision to f32"
-            )
+    def describe_divergence(self, what: str) -> str:
+        """The sentence of an error: what ran out of the finite numbers, and what to change."""
+        ways = ["lower it"]
+        ways += ["set optimizer.clip_norm to 1"] if not self.recipe.optimizer.clip_norm else []
+        ways += ["set precision to f32"] if self.recipe.precision != "f32" else []
+        return (
+            f"optimizer.rate: found {self.recipe.optimizer.rate:g}, with which {what} of fold {self.fold} ran out of "
+            f"the finite numbers in epoch {self.current_epoch}; expected a rate that a training survives, such as "
+            f"`mammoscope find-lr` proposes; {', or '.join(ways)}"
+        )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The recipe's optimizer over what is not frozen, and its schedule for each step."""

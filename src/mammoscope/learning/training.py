@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import lightning.pytorch as lightning
 import numpy as np
@@ -29,18 +30,24 @@ from mammoscope.learning.batches import (
     training_batches,
 )
 from mammoscope.learning.examples import list_examples
+from mammoscope.learning.guard import Guard
 from mammoscope.learning.history import History
 from mammoscope.learning.losses import ExampleCounts, LossTerms, set_loss_terms
 from mammoscope.learning.network import CancerNetwork, build_network, load_backbone
 from mammoscope.learning.resume import SAVE_EVERY_S, ResumePoint, WholeFiles
 from mammoscope.learning.run import Run, forget_resume_point
 from mammoscope.learning.schedule import check_warm_up
-from mammoscope.learning.scoring import autocast_type, choose_device, score_batches, tabulate_scores
+from mammoscope.learning.scoring import autocast_type, check_precision, choose_device, score_batches, tabulate_scores
 from mammoscope.learning.settings import Recipe
 from mammoscope.learning.table_inputs import TableEncoder, fit_table_encoder, write_table_encoder
 from mammoscope.learning.task import TrainingTask
 
 _HELD_OUT_BATCH = 32
+_LIGHTNINGS_WORD: dict[torch.dtype | None, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
+    None: "32-true",
+    torch.bfloat16: "bf16-mixed",
+    torch.float16: "16-mixed",  # with a gradient scaler
+}
 _LEAST_SCORED = 0.9  # of the controls: `predict` and interrupted runs leave some out, another cohort nearly all
 
 
@@ -202,6 +209,7 @@ def train_fold(  # noqa: PLR0913  # the parts of one training, all but the first
             training ran out of the finite numbers.
     """
     recipe, device = run.recipe, choose_device()
+    check_precision(recipe, device)
     training, held_out = select_rows(manifest, store, fold=fold, recipe=recipe)
     encoder = fit_table(training, recipe)
     with torch.random.fork_rng(
@@ -261,11 +269,11 @@ def _fit(
         trainer = lightning.Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
             devices=1,
-            precision="32-true" if autocast_type(recipe.precision, device) is None else "bf16-mixed",
+            precision=_LIGHTNINGS_WORD[autocast_type(recipe.precision, device)],
             max_epochs=recipe.epochs,
             accumulate_grad_batches=_count_accumulated(recipe),
             gradient_clip_val=recipe.optimizer.clip_norm or None,
-            callbacks=[*averaging, history, resume],
+            callbacks=[Guard(), *averaging, history, resume],
             plugins=[WholeFiles()],
             logger=False,
             enable_progress_bar=False,

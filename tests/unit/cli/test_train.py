@@ -121,6 +121,7 @@ def test_a_second_stage_is_fitted_when_all_folds_are_done_and_may_be_changed(
         (("--fold", 7), "error: fold 7: the manifest has none of that number, only 0, 1"),
         (("--set", "batch.size=40"), "batch.size: found 40, but fold 0 has only 16 images to train on"),
         (("--set", "schedule.warm_up_epochs=3"), "schedule.warm_up_epochs: found 3, a warm-up of 12 steps"),
+        (("--set", "precision=f16"), "precision: found f16, which is for GPUs"),
         (("--set", "store.rows=512"), "the store has rows = 64, the recipe asks for store.rows = 512"),
         (("--weights", "nowhere.safetensors"), "weights nowhere.safetensors: cannot be read"),
         (("--set", "backbone.weights=nowhere.safetensors"), "weights nowhere.safetensors: cannot be read"),

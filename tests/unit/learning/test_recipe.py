@@ -34,7 +34,8 @@ def test_baseline_is_the_public_baseline() -> None:
         "flip_vertical": 0.5,
         "rotation_degrees": 5.0,
     }
-    assert recipe.optimizer.model_dump() == {"name": "adam", "rate": 1e-3, "weight_decay": 0.0, "clip_norm": 0.0}
+    optimizer = {"name": "adam", "rate": 1e-3, "weight_decay": 0.0, "clip_norm": 0.0, "most_skipped": 10}
+    assert recipe.optimizer.model_dump() == optimizer
     assert (recipe.schedule, recipe.ema) == (ScheduleSettings(name="constant"), 0.0)
     assert (recipe.batch.size, recipe.epochs, recipe.sampling) == (16, 10, "matched-controls")
     assert recipe.loss.positive_weight == 1.0
@@ -113,7 +114,8 @@ def test_an_override_takes_the_place_of_a_value() -> None:
         ("balance.match=['site', 'site']", r"balance\.match: found \['site', 'site'\]; expected each column once"),
         ("balance.match=site", r"balance\.match: found 'site'"),
         ("balance.ratio=2", r"balance\.ratio: unknown key; known here: age_within_years, controls_per_case"),
-        ("precision=f16", r"precision: found 'f16'"),
+        ("precision=f64", r"precision: found 'f64'; input should be 'auto', 'f32', 'bf16' or 'f16'"),
+        ("optimizer.most_skipped=0", r"optimizer\.most_skipped: found 0"),
         ("batch.micro=3", r"batch\.micro: found 3, expected a divisor of batch\.size, which is 4"),
         ("batch.micro=8", r"batch\.micro: found 8, expected a divisor of batch\.size, which is 4"),
         ("batch.micro=0", r"batch\.micro: found 0"),

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from mammoscope.errors import ConfigError
+from mammoscope.learning import scoring
 from mammoscope.learning.batches import Pictures
 from mammoscope.learning.network import build_network
-from mammoscope.learning.scoring import autocast_type, choose_device, score_batches
+from mammoscope.learning.scoring import autocast_type, check_precision, choose_device, score_batches
 from mammoscope.learning.settings import Recipe
 
 RecipeOf = Callable[..., Recipe]
@@ -61,10 +63,44 @@ def test_the_network_computes_in_the_precision_of_the_recipe(
 def test_precision_follows_recipe_and_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
     assert autocast_type("f32", CPU) is autocast_type("f32", GPU) is None
     assert autocast_type("bf16", CPU) is autocast_type("bf16", GPU) is torch.bfloat16
-    for is_able, expected in ((True, torch.bfloat16), (False, None)):
+    assert autocast_type("f16", GPU) is torch.float16
+    assert autocast_type("f16", CPU) is None
+    for is_able, on_cpu, on_gpu in ((True, torch.bfloat16, torch.bfloat16), (False, None, torch.float16)):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda is_able=is_able: is_able)
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda is_able=is_able, **_: is_able)
-        assert autocast_type("auto", CPU) is autocast_type("auto", GPU) is expected
+        assert autocast_type("auto", CPU) is on_cpu
+        assert autocast_type("auto", GPU) is on_gpu
+
+
+def test_only_a_gpu_trains_in_f16(recipe_of: RecipeOf) -> None:
+    for precision in ("auto", "f32", "bf16"):
+        check_precision(recipe_of(f"precision={precision}"), CPU)
+    check_precision(recipe_of("precision=f16"), GPU)
+    with pytest.raises(ConfigError, match=r"precision: found f16, which is for GPUs, .* expected auto, bf16 or f32"):
+        check_precision(recipe_of("precision=f16"), CPU)
+
+
+def test_what_half_precision_cannot_hold_is_scored_in_full_precision(
+    recipe_of: RecipeOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Activations a million times as large, which the head brings down again."""
+    torch.manual_seed(4)
+    network, seen = build_network(recipe_of()), []
+    pictures = torch.randint(0, 256, (3, 64, 32), dtype=torch.uint8)
+    grey = pictures.unsqueeze(1) / 255
+    with torch.no_grad():
+        weights = network.state_dict()
+        for layer, factor in (("backbone.conv1.0", 1e3), ("backbone.conv1.3", 1e3), ("head.1", 1e-6)):
+            weights[f"{layer}.weight"].mul_(factor)
+        expected = torch.sigmoid(network.eval()(grey).cancer.double())
+        with torch.autocast("cpu", torch.float16):
+            assert not network(grey).cancer.isfinite().any()
+    network.head.register_forward_hook(lambda _, __, output: seen.append(output.dtype))
+    monkeypatch.setattr(scoring, "autocast_type", lambda *_: torch.float16)
+    scores = score_batches(network, [Pictures(pictures)], recipe=recipe_of(), device=CPU).probabilities
+    assert seen == [torch.float16, torch.float32]
+    assert scores == pytest.approx(expected.numpy(), abs=1e-6)
+    assert 0.001 < scores.min() < scores.max() < 0.999
 
 
 def test_the_device_is_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
