@@ -11,6 +11,7 @@ from mammoscope.cli.audit import audit
 from mammoscope.cli.demo import demo
 from mammoscope.cli.doctor import doctor
 from mammoscope.cli.evaluate import evaluate
+from mammoscope.cli.find_lr import find_lr
 from mammoscope.cli.index import index_app
 from mammoscope.cli.inspect import inspect
 from mammoscope.cli.join import join
@@ -55,6 +56,7 @@ app.command()(join)
 app.command()(inspect)
 app.command()(prepare)
 app.command()(split)
+app.command("find-lr")(find_lr)
 app.command()(train)
 app.command()(evaluate)
 app.command()(predict)

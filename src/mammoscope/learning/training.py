@@ -11,7 +11,7 @@ import lightning.pytorch as lightning
 import numpy as np
 import polars as pl
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.callbacks import Callback, Checkpoint, EMAWeightAveraging
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
@@ -263,28 +263,37 @@ def _fit(
     resume: ResumePoint,
 ) -> None:
     recipe = task.recipe
-    device = choose_device()
-    averaging = [EMAWeightAveraging(device=device, decay=recipe.ema)] if recipe.ema else []
-    with _quiet_lightning():
-        trainer = lightning.Trainer(
-            accelerator="gpu" if device.type == "cuda" else "cpu",
-            devices=1,
-            precision=_LIGHTNINGS_WORD[autocast_type(recipe.precision, device)],
-            max_epochs=recipe.epochs,
-            accumulate_grad_batches=_count_accumulated(recipe),
-            gradient_clip_val=recipe.optimizer.clip_norm or None,
-            callbacks=[Guard(), *averaging, history, resume],
-            plugins=[WholeFiles()],
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
+    averaging = [EMAWeightAveraging(device=choose_device(), decay=recipe.ema)] if recipe.ema else []
+    with quiet_lightning():
+        trainer = build_trainer(recipe, [Guard(), *averaging, history, resume], max_epochs=recipe.epochs)
         trainer.fit(task, batches, held_out, ckpt_path=resume.path if resume.path.exists() else None, weights_only=True)
 
 
+def build_trainer(
+    recipe: Recipe, callbacks: list[Callback], *, max_epochs: int, max_steps: int = -1
+) -> lightning.Trainer:
+    """A trainer that computes, accumulates and clips as the recipe says; it writes what the callbacks write."""
+    device = choose_device()
+    return lightning.Trainer(
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=1,
+        precision=_LIGHTNINGS_WORD[autocast_type(recipe.precision, device)],
+        max_epochs=max_epochs,
+        max_steps=max_steps,
+        accumulate_grad_batches=_count_accumulated(recipe),
+        gradient_clip_val=recipe.optimizer.clip_norm or None,
+        callbacks=callbacks,
+        plugins=[WholeFiles()],
+        logger=False,
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+
+
 @contextmanager
-def _quiet_lightning() -> Iterator[None]:
+def quiet_lightning() -> Iterator[None]:
     """Without Lightning's advertisements: what it says of devices, and its advice on loader processes."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level

@@ -22,6 +22,15 @@ _VARIABLE_BY_COLOUR = {
     THIRD: "var(--third)",
     FOURTH: "var(--fourth)",
 }
+ON_PAPER = {  # the light colours of the style sheet, for a picture that stands outside of a page
+    INK: "#1b1e24",
+    MUTED: "#5a606c",
+    RULE: "#dcdfe5",
+    CASE: "#d55e00",
+    CONTROL: "#0072b2",
+    THIRD: "#009e73",
+    FOURTH: "#cc79a7",
+}
 STYLE: dict[Any, Any] = {  # matplotlib's types list each of its keys as a literal
     "svg.fonttype": "none",  # text stays text: it can be read aloud, searched, and set in the page's font
     "svg.hashsalt": "mammoscope",  # the same figure gives the same bytes
@@ -41,6 +50,7 @@ STYLE: dict[Any, Any] = {  # matplotlib's types list each of its keys as a liter
     "grid.linewidth": 0.6,
     "lines.solid_capstyle": "round",
 }
+STYLE_ON_PAPER: dict[Any, Any] = {key: ON_PAPER.get(value, value) for key, value in STYLE.items()}
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 LINES = list(zip((CONTROL, CASE, THIRD, FOURTH), _DASHES, strict=True))  # told apart without colour too
 WIDTH = 5.4  # inches: at this width the letters are readable on a phone, and not coarse in half a page

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from mammoscope.pages.drawing import CASE, STYLE, Dot, canvas_of_one, draw_dots, draw_shares, to_svg
+from mammoscope.pages import drawing
+from mammoscope.pages.drawing import CASE, ON_PAPER, STYLE, Dot, canvas_of_one, draw_dots, draw_shares, to_svg
 
 Draw = Callable[[Axes], None]
 
@@ -68,3 +70,12 @@ def test_nothing_is_loaded(svg: str) -> None:
 
 def test_the_same_figure_gives_the_same_bytes(svg: str) -> None:
     assert svg_of(dots) == svg
+
+
+def test_a_picture_outside_of_a_page_has_its_light_colours() -> None:
+    template = Path(drawing.__file__).with_name("page.html.j2").read_text()
+    light = dict(re.findall(r"(--[a-z]+): (#[0-9a-f]{6})", template.split("@media")[0]))
+    variables = {colour: variable[4:-1] for colour, variable in drawing._VARIABLE_BY_COLOUR.items()}
+    assert {variables[stand_in]: colour for stand_in, colour in ON_PAPER.items()}.items() <= light.items()
+    assert set(ON_PAPER) == set(variables)
+    assert not set(ON_PAPER).intersection(map(str, drawing.STYLE_ON_PAPER.values()))
