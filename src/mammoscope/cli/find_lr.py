@@ -55,9 +55,9 @@ def find_lr(
         curve = run_range_test(wanted, manifest, prepared, fold=fold, tested=tested, on_step=advance)
     try:
         proposed = propose_rate(curve)
-    except ConfigError:
+    except ConfigError as error:
         _write(curve, output, proposed=None)
-        raise
+        raise ConfigError(f"{error}; {output} shows the curve") from error
     _write(curve, output, proposed=proposed)
     facts = {
         "recipe": recipe,

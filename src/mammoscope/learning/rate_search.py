@@ -124,9 +124,10 @@ def propose_rate(curve: RateCurve) -> float:
     smoothed, rates, tested = curve.smoothed, curve.rates, curve.tested
     least = int(np.argmin(smoothed)) if smoothed.size else 0
     if not _falls(curve, least):
+        other_rates = "a lower --from" if curve.has_run_away else "a higher --to"
         raise ConfigError(
             f"optimizer.rate: none can be proposed: in {smoothed.size} steps from {tested.lowest:g} on the loss fell "
-            "by no more than chance makes it; expected it to fall before it rises; try a lower --from, more --steps, "
+            f"by no more than chance makes it; expected it to fall before it rises; try {other_rates}, more --steps, "
             "larger batches, or other weights to start from"
         )
     if least == smoothed.size - 1 and not curve.has_run_away:

@@ -70,6 +70,8 @@ def test_where_no_rate_can_be_proposed_the_curve_shows_why(find_lr: CliRun, tmp_
     code, out, err = find_lr("--to", 1e-5, "--json")
     assert (code, out) == (2, "")
     assert "error: optimizer.rate: none can be proposed: " in err
+    assert "try a higher --to" in err
+    assert err.endswith("; find-lr.png shows the curve\n")
     assert _files(tmp_path / "here") == ["find-lr.csv", "find-lr.png"]
 
 

@@ -226,6 +226,10 @@ def test_without_a_fall_there_is_no_proposal(losses: NDArray[np.float64]) -> Non
     sentence = rf"optimizer\.rate: none can be proposed: in {losses.size} steps from 1e-06 on the loss fell by no more"
     with pytest.raises(ConfigError, match=sentence):
         propose_rate(_curve(losses))
+    with pytest.raises(ConfigError, match=r"try a lower --from, more --steps"):
+        propose_rate(_curve(losses))
+    with pytest.raises(ConfigError, match=r"try a higher --to, more --steps"):
+        propose_rate(_curve(losses, has_run_away=False))
 
 
 def test_without_a_rise_there_is_no_proposal() -> None:
