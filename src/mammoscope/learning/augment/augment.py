@@ -21,7 +21,8 @@ def augment(
 
     `generator` is of the CPU, whatever the device, and gives each picture one number, on which all of its changes
     depend: but for rounding, the same seed gives the same changes on every device, in batches of any size, and whatever
-    else is switched on. `strengths` multiply the greatest changes of each picture, not the chances of flips; without any it is once.
+    else is switched on. `strengths` multiply the greatest changes of each picture, not the chances of flips; without
+    any it is once.
     """
     if settings == AugmentSettings() or not len(pictures):
         return pictures
