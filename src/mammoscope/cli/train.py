@@ -128,7 +128,7 @@ def _show_batch(
     check_store(prepared, recipe)
     shown = list_folds(manifest)[0] if fold is None else fold
     seen = see_first_batch(manifest, prepared, recipe, fold=shown)
-    write_contact_sheet(target, draw_contact_sheet(seen, title=f"{name}, fold {shown}: the first batch"))
+    write_contact_sheet(target, draw_contact_sheet(seen, title=f"{Path(name).stem}, fold {shown}: the first batch"))
     facts = {"recipe": name, "fold": shown, "pictures": len(seen.is_case), "cases": sum(seen.is_case), "sheet": target}
     print_summary("shown", facts, as_json=as_json)
 
