@@ -36,6 +36,10 @@ def train(
     print_recipe: Annotated[
         bool, typer.Option("--print-recipe", help="Print the whole recipe, every key, and train nothing.")
     ] = False,
+    show_batch: Annotated[
+        Path | None,
+        typer.Option("--show-batch", help="Draw the first batch as the network sees it into a PNG; train nothing."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train the network of a recipe, fold by fold, and score the held-out images.
@@ -47,6 +51,8 @@ def train(
     from mammoscope.imaging.store import open_store
     from mammoscope.learning.recipe import read_recipe
 
+    if print_recipe and show_batch is not None:
+        raise UserInputError("train: found --print-recipe and --show-batch, expected one of them; leave one out")
     # before torch is loaded, which takes long, so that a misspelt key is told at once
     read = read_recipe(recipe, assignments or [])
     from mammoscope.learning.network import adopt_metadata
@@ -56,6 +62,9 @@ def train(
     wanted = adopt_metadata(read, weights)
     if print_recipe:
         typer.echo(to_toml(wanted), nl=False)
+        return
+    if show_batch is not None:
+        _show_batch(wanted, cohort, store, show_batch, name=recipe, fold=fold, as_json=as_json)
         return
     if cohort is None or store is None or output is None:
         raise UserInputError("train: expected --cohort, --store and --output; give all three, or --print-recipe")
@@ -93,6 +102,35 @@ def _check(recipe: "Recipe", manifest: "pl.DataFrame", store: "PreparedStore") -
     check_store(store, recipe)
     if recipe.second_stage is not None:
         check_columns(manifest, recipe.second_stage.columns)
+
+
+def _show_batch(
+    recipe: "Recipe",
+    cohort: Path | None,
+    store: Path | None,
+    target: Path,
+    *,
+    name: str,
+    fold: int | None,
+    as_json: bool,
+) -> None:
+    """Draw the first batch of a fold, of the first one without `fold`, as the network sees it."""
+    from mammoscope.cohort.manifest import read_manifest
+    from mammoscope.imaging.store import open_store
+    from mammoscope.learning.contact_sheet import draw_contact_sheet, see_first_batch, write_contact_sheet
+    from mammoscope.learning.training import check_store, list_folds
+
+    if cohort is None or store is None:
+        raise UserInputError("train: expected --cohort and --store with --show-batch; give both")
+    if target.suffix.lower() != ".png" or target.is_dir():
+        raise UserInputError(f"--show-batch {target}: expected the name of a file that ends in .png; give one")
+    manifest, prepared = read_manifest(cohort), open_store(store)
+    check_store(prepared, recipe)
+    shown = list_folds(manifest)[0] if fold is None else fold
+    seen = see_first_batch(manifest, prepared, recipe, fold=shown)
+    write_contact_sheet(target, draw_contact_sheet(seen, title=f"{Path(name).stem}, fold {shown}: the first batch"))
+    facts = {"recipe": name, "fold": shown, "pictures": len(seen.is_case), "cases": sum(seen.is_case), "sheet": target}
+    print_summary("shown", facts, as_json=as_json)
 
 
 def _summarise(run: "Run", manifest: "pl.DataFrame", store: "PreparedStore") -> dict[str, object]:

@@ -16,6 +16,16 @@ _LOSSES_THAT_USE = {
 # other strategies choose controls by what is in them, so that one shift of all logits does not undo it
 _DRAWN_BY_CHANCE = ("all", "undersample", "upsample", "balanced-batch")
 
+_MOST_REPEATED = {
+    "zoom": 1.0,
+    "shear_degrees": 45.0,
+    "crop": 1.0,
+    "elastic": 0.12,  # 0.48 of a quarter of the shorter side, see `_bend` of the changes of place
+    "window": 0.5,
+    "contrast": 1.0,
+    "erase": 1.0,
+}
+
 
 def check_recipe(recipe: Recipe, name_or_path: str) -> None:
     """Refuse keys that contradict each other.
@@ -103,9 +113,9 @@ def _check_match(recipe: Recipe, name_or_path: str) -> None:
 
 
 def _check_strength(recipe: Recipe, name_or_path: str) -> None:
-    """A zoom or contrast of 1 would turn pictures to nothing, a shear beyond 45 degrees to stripes."""
+    """At these a picture would turn to nothing, to stripes or to grey, or fold over itself."""
     strength = recipe.balance.repeat_strength
-    for key, most in (("zoom", 1.0), ("contrast", 1.0), ("shear_degrees", 45.0)):
+    for key, most in _MOST_REPEATED.items():
         if getattr(recipe.augment, key) * strength >= most:
             raise ConfigError(
                 f"recipe {name_or_path}: balance.repeat_strength: found {strength:g}, which times augment.{key} is "

@@ -76,7 +76,10 @@ class HeadSettings(Settings):
 
 
 class AugmentSettings(Settings):
-    """Random changes for each picture: chances of flips; greatest changes of place and of grey."""
+    """Random changes of each picture, none by default: chances of flips, and the greatest change of every other kind.
+
+    Each picture draws its own, evenly from none to the greatest. `erase_side` is the longest side of what is erased.
+    """
 
     flip_horizontal: Share = 0.0
     flip_vertical: Share = 0.0
@@ -84,8 +87,17 @@ class AugmentSettings(Settings):
     shift: Share = 0.0
     zoom: Annotated[float, Field(ge=0, lt=1)] = 0.0
     shear_degrees: Annotated[float, Field(ge=0, le=45)] = 0.0
-    contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    crop: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    elastic: Annotated[float, Field(ge=0, le=0.1)] = 0.0
+    blur_px: Annotated[float, Field(ge=0, le=10)] = 0.0
+    noise: Share = 0.0
+    window: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     gamma: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    tone_curve: Annotated[float, Field(ge=0, le=2)] = 0.0
+    brightness: Share = 0.0
+    contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    erase: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    erase_side: Annotated[float, Field(ge=0.02, le=0.5)] = 0.04
 
 
 class LossSettings(Settings):

@@ -9,7 +9,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.optim.lr_scheduler import LambdaLR
 
 from mammoscope.errors import ConfigError
-from mammoscope.learning.augment import augment
+from mammoscope.learning.augment.augment import augment
 from mammoscope.learning.batches import Batch, to_network_input
 from mammoscope.learning.losses import LossTerms, cancer_loss
 from mammoscope.learning.network import CancerNetwork, NetworkOutput
@@ -38,9 +38,7 @@ class TrainingTask(lightning.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
         """The loss of a batch of stored pictures."""
         self._begin_chance(batch_index)
-        picture = self.recipe.picture
-        grey = to_network_input(batch.pictures, rows=picture.train_rows, columns=picture.train_columns)
-        changed = augment(grey, self.recipe.augment, generator=self.generator, strengths=batch.strengths)
+        changed = to_training_input(batch, self.recipe, generator=self.generator)
         logits = self._combine(self.network(changed, self._drop_table(batch)), batch)
         loss = cancer_loss(logits, batch.targets, self.loss_terms)
         self.step_losses.append(loss.detach())
@@ -114,8 +112,7 @@ class TrainingTask(lightning.LightningModule):
         So a training that goes on in the midst of an epoch draws what an undisturbed one does, and nothing of chance is
         kept: what Lightning and the loader draw depends on what was before.
         """
-        place = (self.recipe.seed, self.fold, self.current_epoch, batch_index)
-        seed = int(np.random.SeedSequence(place).generate_state(1)[0])
+        seed = seed_of_batch(self.recipe, fold=self.fold, epoch=self.current_epoch, batch_index=batch_index)
         self.generator.manual_seed(seed)
         torch.manual_seed(seed)  # dropout draws from torch's own state, which `train_fold` has forked
 
@@ -139,6 +136,17 @@ class TrainingTask(lightning.LightningModule):
             lambda step: rate_factor(step, n_steps=self.n_steps, n_warm_up=n_warm_up, schedule=self.recipe.schedule),
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def seed_of_batch(recipe: Recipe, *, fold: int, epoch: int, batch_index: int) -> int:
+    """The start of all chance of a batch in memory, which is counted within its epoch."""
+    return int(np.random.SeedSequence((recipe.seed, fold, epoch, batch_index)).generate_state(1)[0])
+
+
+def to_training_input(batch: Batch, recipe: Recipe, *, generator: torch.Generator) -> torch.Tensor:
+    """What the network is trained on: (picture, 1, row, column) in [0, 1], of the recipe's size, changed at random."""
+    grey = to_network_input(batch.pictures, rows=recipe.picture.train_rows, columns=recipe.picture.train_columns)
+    return augment(grey, recipe.augment, generator=generator, strengths=batch.strengths)
 
 
 def build_optimizer(network: CancerNetwork, settings: OptimizerSettings) -> torch.optim.Optimizer:
