@@ -8,8 +8,10 @@ import torch
 from safetensors.torch import save_file
 from timm.layers.adaptive_avgmax_pool import SelectAdaptivePool2d
 
-from mammoscope.learning.network import Pooling, build_network, load_backbone
+from mammoscope.learning.head import Pooling
+from mammoscope.learning.network import build_network
 from mammoscope.learning.settings import BackboneSettings, Recipe
+from mammoscope.learning.weights import load_backbone
 
 FEATURES = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]], [[0.0, 0.0], [0.0, 4.0]]]])  # (picture, 2 channels, row, column)
 

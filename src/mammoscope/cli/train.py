@@ -55,9 +55,9 @@ def train(
         raise UserInputError("train: found --print-recipe and --show-batch, expected one of them; leave one out")
     # before torch is loaded, which takes long, so that a misspelt key is told at once
     read = read_recipe(recipe, assignments or [])
-    from mammoscope.learning.network import adopt_metadata
     from mammoscope.learning.run import collect_scores, start_run
     from mammoscope.learning.training import list_folds
+    from mammoscope.learning.weights import adopt_metadata
 
     wanted = adopt_metadata(read, weights)
     if print_recipe:

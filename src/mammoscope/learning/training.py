@@ -33,7 +33,7 @@ from mammoscope.learning.examples import list_examples
 from mammoscope.learning.guard import Guard
 from mammoscope.learning.history import History
 from mammoscope.learning.losses import ExampleCounts, LossTerms, set_loss_terms
-from mammoscope.learning.network import CancerNetwork, build_network, load_backbone
+from mammoscope.learning.network import CancerNetwork, build_network
 from mammoscope.learning.resume import SAVE_EVERY_S, ResumePoint, WholeFiles
 from mammoscope.learning.run import Run, forget_resume_point
 from mammoscope.learning.schedule import check_warm_up
@@ -41,6 +41,7 @@ from mammoscope.learning.scoring import autocast_type, check_precision, choose_d
 from mammoscope.learning.settings import Recipe
 from mammoscope.learning.table_inputs import TableEncoder, fit_table_encoder, write_table_encoder
 from mammoscope.learning.task import TrainingTask
+from mammoscope.learning.weights import load_backbone
 
 _HELD_OUT_BATCH = 32
 _LIGHTNINGS_WORD: dict[torch.dtype | None, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
