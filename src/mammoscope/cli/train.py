@@ -95,11 +95,13 @@ def _check(recipe: "Recipe", manifest: "pl.DataFrame", store: "PreparedStore") -
     """Refuse what cannot be built, or not from these data, before the run folder is made."""
     from mammoscope.learning.breast_table import check_columns
     from mammoscope.learning.network import build_network
+    from mammoscope.learning.run import settle_picture_sizes
     from mammoscope.learning.table_inputs import TableSettings
     from mammoscope.learning.training import check_store
 
-    build_network(recipe.model_copy(update={"table": TableSettings()}))  # its sizes follow from the rows of a fold
     check_store(store, recipe)
+    without_table = recipe.model_copy(update={"table": TableSettings()})  # its sizes follow from the rows of a fold
+    build_network(settle_picture_sizes(without_table, store.settings))
     if recipe.second_stage is not None:
         check_columns(manifest, recipe.second_stage.columns)
 

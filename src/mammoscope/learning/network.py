@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from mammoscope.errors import MammoscopeError
-from mammoscope.learning.backbone import create_backbone
+from mammoscope.errors import ConfigError, MammoscopeError
+from mammoscope.learning.backbone import create_backbone, read_maps
 from mammoscope.learning.head import Pooling, ViewAttention, build_head
 from mammoscope.learning.settings import Recipe
 from mammoscope.learning.table_inputs import TableEncoder
@@ -28,11 +28,16 @@ class CancerNetwork(nn.Module):
     def __init__(self, recipe: Recipe, encoder: TableEncoder | None = None) -> None:
         super().__init__()
         self.mean, self.spread = recipe.picture.mean, recipe.picture.spread
-        self.backbone = create_backbone(recipe.backbone)
+        self.backbone, self.layout = create_backbone(recipe)
         if recipe.backbone.frozen:
             self.backbone.requires_grad_(requires_grad=False)
+        if self.layout.form == "pooled" and recipe.head.pooling != "avg":
+            raise ConfigError(
+                f"head.pooling: found {recipe.head.pooling!r}, but {recipe.backbone.name} pools its features itself; "
+                "expected 'avg', which leaves them as they are"
+            )
         self.pooling = Pooling(recipe.head.pooling)
-        width: int = self.backbone.num_features * (2 if recipe.head.pooling == "catavgmax" else 1)
+        width = self.layout.n_channels * (2 if recipe.head.pooling == "catavgmax" else 1)
         self.table_layer = None if encoder is None else TableLayer(encoder, recipe.table)
         width += 0 if encoder is None else recipe.table.hidden
         self.head = build_head(width, recipe.head)
@@ -41,7 +46,7 @@ class CancerNetwork(nn.Module):
     def forward(self, pictures: torch.Tensor, table: TableTensors | None = None) -> NetworkOutput:
         """The logits of pictures, and their weights where views are combined by attention, else zeros."""
         normalised = (pictures - self.mean) / self.spread
-        pooled = self.pooling(self.backbone.forward_features(normalised))  # (picture, channel)
+        pooled = self.pooling(read_maps(self.backbone, normalised, self.layout))  # (picture, channel)
         features = join_table(pooled, table, self.table_layer)  # (picture, channel and the table's)
         cancer: torch.Tensor = self.head(features).squeeze(1)  # (picture,)
         view = torch.zeros_like(cancer) if self.view_attention is None else self.view_attention(features)
@@ -54,7 +59,7 @@ def build_network(recipe: Recipe, encoder: TableEncoder | None = None) -> Cancer
     `encoder` is that of the fold, where the recipe has columns of the table.
 
     Raises:
-        ConfigError: timm knows no network of that name, or not with these options, or it gives no maps of features.
+        ConfigError: timm knows no network of that name, or as `create_backbone` says.
         MammoscopeError: the encoder is of other columns than the recipe.
     """
     found = () if encoder is None else encoder.columns

@@ -16,7 +16,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
-Pixels = Annotated[int, Field(ge=32, le=8192)]
+Pixels = Annotated[int, Field(ge=16, le=8192)]  # as of prepared pictures
 
 
 def _check_in_one_sentence(value: object, check: ValidatorFunctionWrapHandler, *, expected: str) -> object:

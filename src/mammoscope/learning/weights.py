@@ -1,7 +1,8 @@
 """The weights that a backbone starts from: timm's from its hub, or a safetensors file with what it says of itself."""
 
 import logging
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import timm
 import torch
 from safetensors import SafetensorError, safe_open
+from timm.models import model_entrypoint
 from torch import nn
 
 from mammoscope.errors import WeightsError
@@ -27,7 +29,7 @@ def load_backbone(network: CancerNetwork, backbone: BackboneSettings) -> None:
     if backbone.weights == RANDOM:
         return
     weights = _fetch_from_hub(backbone) if backbone.weights == FROM_HUB else _read_file(Path(backbone.weights))
-    _fit_to_grey(weights, network.backbone)
+    weights = _fit(weights, network.backbone)
     wanted = network.backbone.state_dict()
     problems = [f"{key} is missing" for key in wanted if key not in weights]
     problems += [
@@ -144,6 +146,24 @@ def _read_metadata(path: Path) -> dict[str, str]:
             return file.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"weights {path}: cannot be read ({error}); expected a safetensors file") from error
+
+
+def _fit(weights: dict[str, torch.Tensor], backbone: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401  # timm's networks share methods, not a type
+    """The weights for the network as it was made: without its own pooling, for grey, for other sizes of pictures."""
+    wanted = backbone.state_dict()
+    for key in wanted:
+        if key not in weights and f"fc_{key}" in weights:  # a norm that stands behind timm's pooling, and before ours
+            weights[key] = weights[f"fc_{key}"]
+    _fit_to_grey(weights, backbone)
+    adapt = _find_adaptation(backbone)
+    return weights if adapt is None or wanted.keys() - weights.keys() else adapt(weights, backbone)
+
+
+def _find_adaptation(backbone: Any) -> Callable[..., dict[str, torch.Tensor]] | None:  # noqa: ANN401  # timm's networks share methods, not a type
+    """What timm does to weights of this family: it brings position embeddings and tables of biases to another size."""
+    modules = [model_entrypoint(backbone.pretrained_cfg["architecture"]).__module__, type(backbone).__module__]
+    found = (vars(sys.modules[module]).get("checkpoint_filter_fn") for module in modules)
+    return next((each for each in found if each is not None), None)
 
 
 def _fit_to_grey(weights: dict[str, torch.Tensor], backbone: nn.Module) -> None:

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from mammoscope.errors import ConfigError
 from mammoscope.learning.network import build_network
 from mammoscope.learning.recipe import read_recipe
 from mammoscope.learning.settings import Recipe
@@ -52,29 +51,3 @@ def test_mean_and_spread_are_taken_from_the_pictures(recipe_of: RecipeOf) -> Non
 def test_only_a_frozen_backbone_is_not_learned(recipe_of: RecipeOf, *, frozen: bool) -> None:
     network = build_network(recipe_of(f"backbone.frozen={str(frozen).lower()}"))
     assert {parameter.requires_grad for parameter in network.backbone.parameters()} == {not frozen}
-
-
-def test_an_unknown_network_is_refused_with_names_like_it(recipe_of: RecipeOf) -> None:
-    with pytest.raises(
-        ConfigError, match=r"backbone\.name: found 'resnet10', which timm .* not know; names.*resnet10t"
-    ):
-        build_network(recipe_of("backbone.name=resnet10"))
-    with pytest.raises(ConfigError, match=r"names like it: none"):
-        build_network(recipe_of("backbone.name=zzzzzzzz"))
-
-
-def test_options_that_the_network_does_not_take_are_refused(recipe_of: RecipeOf) -> None:
-    with pytest.raises(ConfigError, match=r"backbone: test_resnet cannot be made with options \{'colour': 3\} "):
-        build_network(recipe_of("backbone.options.colour=3"))
-
-
-@pytest.mark.parametrize(("name", "shape"), [("test_vit", r"\(1, 101, 64\)"), ("test_mambaout", r"\(1, 5, 5, 64\)")])
-def test_a_network_that_gives_no_maps_is_refused(recipe_of: RecipeOf, name: str, shape: str) -> None:
-    with pytest.raises(ConfigError, match=rf"found {name}, which gives features of shape {shape}, expected \(picture"):
-        build_network(recipe_of(f"backbone.name={name}"))
-
-
-@pytest.mark.parametrize("name", ["test_efficientnet", "test_convnext", "test_byobnet"])
-def test_convolutional_networks_of_many_kinds_are_taken(recipe_of: RecipeOf, name: str) -> None:
-    network = build_network(recipe_of(f"backbone.name={name}")).eval()
-    assert network(torch.rand(1, 1, 64, 32)).cancer.shape == (1,)

@@ -108,7 +108,7 @@ def test_an_override_takes_the_place_of_a_value() -> None:
         ("schedule.floor=1.5", r"schedule\.floor: found 1\.5"),
         ("schedule.floor=0.1", r"schedule\.floor: found 0\.1, which schedule\.name = 'one-cycle' does not use"),
         ("picture.spread=0", r"picture\.spread: found 0"),
-        ("picture.train_rows=16", r"picture\.train_rows: found 16"),
+        ("picture.train_rows=15", r"picture\.train_rows: found 15"),
         ("store.bits=12", r"store\.bits: found 12"),
         ("sampling=some", r"sampling: found 'some'"),
         ("balance.controls_per_case=0", r"balance\.controls_per_case: found 0"),

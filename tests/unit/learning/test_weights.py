@@ -138,3 +138,47 @@ def test_metadata_that_cannot_be_are_refused(recipe_of: RecipeOf, tmp_path: Path
     save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors", metadata=said)
     with pytest.raises(WeightsError, match=r"found (mean|std) = '.*' in its metadata, expected numbers from 0 to 1"):
         adopt_weights_metadata(recipe_of(), tmp_path / "w.safetensors")
+
+
+# networks that timm pools before their last norm, or makes for one size
+
+
+def test_a_norm_behind_timms_pooling_becomes_the_norm_before_ours(recipe_of: RecipeOf, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    donor = timm.create_model("test_vit2").state_dict()  # it pools the mean, then has `fc_norm`
+    donor["fc_norm.weight"] = torch.rand(64)
+    assert "norm.weight" not in donor
+    save_file(donor, tmp_path / "w.safetensors")
+    recipe = recipe_of("backbone.name=test_vit2", f"backbone.weights={tmp_path / 'w.safetensors'}")
+    network = build_network(recipe)
+    load_backbone(network, recipe.backbone)
+    assert torch.equal(network.backbone.state_dict()["norm.weight"], donor["fc_norm.weight"])
+
+
+@pytest.mark.parametrize("size", [(64, 32), (400, 64)])
+def test_position_embeddings_are_brought_to_the_size_of_the_pictures_as_timm_does(
+    recipe_of: RecipeOf, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    """400 x 64 has as many patches of 16 x 16 as the 160 x 160 that the weights were made for, at other places."""
+    torch.manual_seed(4)
+    donor = timm.create_model("test_vit").state_dict()
+    donor["pos_embed"] = torch.randn_like(donor["pos_embed"])
+    save_file(donor, tmp_path / "w.safetensors")
+    options = "backbone.options={dynamic_img_size=false}"
+    sizes = [f"picture.train_rows={size[0]}", f"picture.train_columns={size[1]}"]
+    recipe = recipe_of("backbone.name=test_vit", options, *sizes, f"backbone.weights={tmp_path / 'w.safetensors'}")
+    network = build_network(recipe)
+    load_backbone(network, recipe.backbone)
+    theirs = timm.create_model("test_vit", img_size=size, pretrained=True, pretrained_cfg_overlay={"state_dict": donor})
+    embeddings = network.backbone.state_dict()["pos_embed"]
+    assert torch.equal(embeddings, theirs.state_dict()["pos_embed"])
+    assert not torch.equal(embeddings[:, :5], donor["pos_embed"][:, :5])
+
+
+def test_weights_for_three_colours_fit_a_network_that_is_asked_for_three(
+    recipe_of: RecipeOf, colour_weights: Path
+) -> None:
+    recipe = recipe_of("backbone.options={in_chans=3}", f"backbone.weights={colour_weights}")
+    network = build_network(recipe)
+    load_backbone(network, recipe.backbone)
+    assert network.backbone.conv1[0].weight.shape[1] == 3
