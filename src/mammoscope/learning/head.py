@@ -10,41 +10,47 @@ _GEM_POWER, _GEM_FLOOR = 3.0, 1e-4  # Radenović et al. 2018 (arXiv:1711.02512);
 
 
 class Pooling(nn.Module):
-    """Features (batch, channel, row, column) to (batch, channel), or twice the channels for catavgmax."""
+    """Features (picture, channel, row, column) to (picture, channel), or twice the channels for catavgmax."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, n_channels: int) -> None:
         super().__init__()
         self.kind = kind
+        self.width = 2 * n_channels if kind == "catavgmax" else n_channels
         self.power = nn.Parameter(torch.tensor(_GEM_POWER)) if kind == "gem" else None
+        self.attention = GatedAttention(n_channels) if kind == "attention" else None
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Pool the features of each picture."""
         if self.power is not None:
             powered = features.float().clamp(min=_GEM_FLOOR) ** self.power
-            return powered.mean(dim=(2, 3)) ** (1 / self.power)  # (batch, channel)
+            return powered.mean(dim=(2, 3)) ** (1 / self.power)  # (picture, channel)
+        if self.attention is not None:
+            places = features.flatten(2).transpose(1, 2)  # (picture, place, channel)
+            weights = torch.softmax(self.attention(places).float(), dim=1)  # (picture, place)
+            return (weights.unsqueeze(2) * places).sum(dim=1)  # (picture, channel)
         parts = []
         if self.kind in {"avg", "catavgmax"}:
             parts.append(features.mean(dim=(2, 3)))
         if self.kind in {"max", "catavgmax"}:
             parts.append(features.amax(dim=(2, 3)))
-        return torch.cat(parts, dim=1)  # (batch, channel) or (batch, 2 * channel)
+        return torch.cat(parts, dim=1)  # (picture, width)
 
 
-class ViewAttention(nn.Module):
-    """Features (picture, channel) to the log weights of the pictures among the views of their breast, (picture,).
+class GatedAttention(nn.Module):
+    """Features (..., channel) to the log weights of each among others, of the places of a picture or views of a breast.
 
-    The gated attention of Ilse, Tomczak & Welling 2018, arXiv:1802.04712, equation 9.
+    The gated attention of Ilse, Tomczak & Welling 2018, arXiv:1802.04712, equation 9, before its softmax.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, n_channels: int) -> None:
         super().__init__()
-        self.signal, self.gate = nn.Linear(width, _ATTENTION_WIDTH), nn.Linear(width, _ATTENTION_WIDTH)
+        self.signal, self.gate = nn.Linear(n_channels, _ATTENTION_WIDTH), nn.Linear(n_channels, _ATTENTION_WIDTH)
         self.weight = nn.Linear(_ATTENTION_WIDTH, 1)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """The log weights of pictures."""
-        gated = torch.tanh(self.signal(features)) * torch.sigmoid(self.gate(features))  # (picture, hidden)
-        weights: torch.Tensor = self.weight(gated).squeeze(1)  # (picture,)
+        """The log weights, (...)."""
+        gated = torch.tanh(self.signal(features)) * torch.sigmoid(self.gate(features))  # (..., hidden)
+        weights: torch.Tensor = self.weight(gated).squeeze(-1)  # (...)
         return weights
 
 
@@ -59,3 +65,15 @@ def build_head(width: int, head: HeadSettings) -> nn.Sequential:
     if not head.layers:
         modules += [nn.Dropout(head.dropout)]
     return nn.Sequential(*modules, nn.Linear(width, 1))
+
+
+def sample_logits(head: nn.Sequential, features: torch.Tensor, *, n_samples: int) -> torch.Tensor:
+    """The logits of pooled features (picture, width) under as many masks of the last dropout, (sample, picture).
+
+    Multi-sample dropout, Inoue 2019 (arXiv:1905.09788). Where nothing is dropped, one sample says all.
+    """
+    *before, dropout, last = head
+    for module in before:
+        features = module(features)
+    n_masks = n_samples if head.training else 1
+    return torch.stack([last(dropout(features)).squeeze(1) for _ in range(n_masks)])  # (sample, picture)

@@ -7,17 +7,27 @@ from torch import nn
 
 from mammoscope.errors import ConfigError, MammoscopeError
 from mammoscope.learning.backbone import create_backbone, read_maps
-from mammoscope.learning.head import Pooling, ViewAttention, build_head
+from mammoscope.learning.head import GatedAttention, Pooling, build_head, sample_logits
 from mammoscope.learning.settings import Recipe
 from mammoscope.learning.table_inputs import TableEncoder
 from mammoscope.learning.table_layer import TableLayer, TableTensors, join_table
 
 
 class NetworkOutput(NamedTuple):
-    """What is said of pictures: the logit of cancer and the log weight among the views of a breast, both (picture,)."""
+    """What is said of pictures: the logit of cancer and the log weight among the views of a breast, both (picture,).
+
+    `samples` are the logits of cancer under each mask of the last dropout, (sample, picture), whose mean is `cancer`;
+    the loss is the mean of theirs. There is one where nothing is dropped.
+    """
 
     cancer: torch.Tensor
     view: torch.Tensor
+    samples: torch.Tensor
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every logit and weight is a finite number."""
+        return bool(torch.isfinite(torch.stack([self.cancer, self.view])).all())
 
 
 class CancerNetwork(nn.Module):
@@ -36,21 +46,22 @@ class CancerNetwork(nn.Module):
                 f"head.pooling: found {recipe.head.pooling!r}, but {recipe.backbone.name} pools its features itself; "
                 "expected 'avg', which leaves them as they are"
             )
-        self.pooling = Pooling(recipe.head.pooling)
-        width = self.layout.n_channels * (2 if recipe.head.pooling == "catavgmax" else 1)
+        self.pooling = Pooling(recipe.head.pooling, self.layout.n_channels)
         self.table_layer = None if encoder is None else TableLayer(encoder, recipe.table)
-        width += 0 if encoder is None else recipe.table.hidden
+        width = self.pooling.width + (0 if encoder is None else recipe.table.hidden)
+        self.n_samples = recipe.head.dropout_samples
         self.head = build_head(width, recipe.head)
-        self.view_attention = ViewAttention(width) if recipe.views.combine == "attention" else None
+        self.view_attention = GatedAttention(width) if recipe.views.combine == "attention" else None
 
     def forward(self, pictures: torch.Tensor, table: TableTensors | None = None) -> NetworkOutput:
         """The logits of pictures, and their weights where views are combined by attention, else zeros."""
         normalised = (pictures - self.mean) / self.spread
         pooled = self.pooling(read_maps(self.backbone, normalised, self.layout))  # (picture, channel)
         features = join_table(pooled, table, self.table_layer)  # (picture, channel and the table's)
-        cancer: torch.Tensor = self.head(features).squeeze(1)  # (picture,)
+        samples = sample_logits(self.head, features, n_samples=self.n_samples)  # (sample, picture)
+        cancer = samples.mean(dim=0)  # (picture,)
         view = torch.zeros_like(cancer) if self.view_attention is None else self.view_attention(features)
-        return NetworkOutput(cancer, view)
+        return NetworkOutput(cancer, view, samples)
 
 
 def build_network(recipe: Recipe, encoder: TableEncoder | None = None) -> CancerNetwork:

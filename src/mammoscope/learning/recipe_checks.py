@@ -49,6 +49,11 @@ def check_recipe(recipe: Recipe, name_or_path: str) -> None:
             f"recipe {name_or_path}: views.combine: found 'attention' with level = 'image', where no view is weighed; "
             "expected it with level = 'breast'"
         )
+    if recipe.head.dropout_samples > 1 and not recipe.head.dropout:
+        raise ConfigError(
+            f"recipe {name_or_path}: head.dropout_samples: found {recipe.head.dropout_samples} with head.dropout = 0, "
+            "which makes all of them equal; set a chance of dropout, or leave this key out"
+        )
     _check_table(recipe, name_or_path)
     _check_auxiliary(recipe, name_or_path)
     _check_balance(recipe, name_or_path)

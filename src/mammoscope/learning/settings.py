@@ -67,12 +67,16 @@ class ViewsSettings(Settings):
 
 
 class HeadSettings(Settings):
-    """Pooling, hidden layers (their widths), BatchNorm before each layer, dropout after each hidden layer."""
+    """Pooling, hidden layers (their widths), BatchNorm before each layer, dropout after each hidden layer.
 
-    pooling: Literal["avg", "max", "catavgmax", "gem"] = "avg"
+    The last dropout is drawn `dropout_samples` times for each picture.
+    """
+
+    pooling: Literal["avg", "max", "catavgmax", "gem", "attention"] = "avg"
     layers: tuple[Count, ...] = ()
     batch_norm: bool = False
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout_samples: Count = 1
 
 
 class AugmentSettings(Settings):

@@ -39,8 +39,7 @@ class TrainingTask(lightning.LightningModule):
         """The loss of a batch of stored pictures."""
         self._begin_chance(batch_index)
         changed = to_training_input(batch, self.recipe, generator=self.generator)
-        logits = self._combine(self.network(changed, self._drop_table(batch)), batch)
-        loss = cancer_loss(logits, batch.targets, self.loss_terms)
+        loss = self._lose(self.network(changed, self._drop_table(batch)), batch)
         self.step_losses.append(loss.detach())
         return loss
 
@@ -52,8 +51,8 @@ class TrainingTask(lightning.LightningModule):
         """
         picture = self.recipe.picture
         grey = to_network_input(batch.pictures, rows=picture.held_out_rows, columns=picture.held_out_columns)
-        output = NetworkOutput(*(part.detach().cpu() for part in compute_outputs(self.network, grey, batch.table)))
-        if not torch.isfinite(torch.stack(output)).all():
+        output = compute_outputs(self.network, grey, batch.table)
+        if not output.is_finite:
             raise ConfigError(self.describe_divergence("the scores"))
         self._held_out.append(output)
 
@@ -85,13 +84,18 @@ class TrainingTask(lightning.LightningModule):
         chance, n_examples = self.recipe.table.dropout, len(batch.targets)
         return drop_table(batch.table, batch.examples, n_examples=n_examples, chance=chance, generator=self.generator)
 
-    def _combine(self, output: NetworkOutput, batch: Batch) -> torch.Tensor:
+    def _lose(self, output: NetworkOutput, batch: Batch) -> torch.Tensor:
+        """The loss of a batch: the mean over the samples of dropout."""
+        examples = [self._combine(cancer, output.view, batch) for cancer in output.samples]
+        return torch.stack([cancer_loss(logits, batch.targets, self.loss_terms) for logits in examples]).mean()
+
+    def _combine(self, cancer: torch.Tensor, view: torch.Tensor, batch: Batch) -> torch.Tensor:
         """The logits of the examples of a batch, (example,), in full precision."""
         if self.recipe.level == "image":
-            return output.cancer.float()
+            return cancer.float()
         return combine_views(
-            output.cancer.float(),
-            output.view.float(),
+            cancer.float(),
+            view.float(),
             batch.examples,
             n_breasts=len(batch.targets),
             combination=self.recipe.views.combine,

@@ -3,7 +3,9 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
+from mammoscope.learning.head import sample_logits
 from mammoscope.learning.network import build_network
 from mammoscope.learning.recipe import read_recipe
 from mammoscope.learning.settings import Recipe
@@ -31,6 +33,43 @@ def test_a_head_without_layers_is_dropout_and_one_layer(recipe_of: RecipeOf) -> 
     assert [type(module) for module in head] == [nn.Dropout, nn.Linear]
     head = build_network(recipe_of("head.layers=[7]", "head.dropout=0.25")).head
     assert [type(module) for module in head] == [nn.Linear, nn.ReLU, nn.Dropout, nn.Linear]
+
+
+@pytest.mark.parametrize("layers", ["[]", "[7]", "[9, 8, 7]"])
+@pytest.mark.parametrize("batch_norm", ["true", "false"])
+def test_samples_of_dropout_differ_in_the_last_dropout_only(recipe_of: RecipeOf, layers: str, batch_norm: str) -> None:
+    """The logits of masks that are drawn anew for each sample, over the same hidden layers."""
+    options = [f"head.layers={layers}", f"head.batch_norm={batch_norm}", "head.dropout=0.5"]
+    network = build_network(recipe_of("head.dropout_samples=3", *options)).train()
+    features = torch.rand(4, 96)
+    torch.manual_seed(5)
+    samples = sample_logits(network.head, features, n_samples=3)
+    torch.manual_seed(5)
+    hidden = network.head[:-2](features)  # (picture, hidden)
+    masked = [functional.dropout(hidden, 0.5, training=True) for _ in range(3)]
+    expected = torch.stack([network.head[-1](each)[:, 0] for each in masked])
+    assert torch.equal(samples, expected)
+    assert not torch.equal(samples[0], samples[1])
+
+
+def test_without_training_samples_of_dropout_are_one_and_the_plain_head(recipe_of: RecipeOf) -> None:
+    options = ["head.dropout=0.5", "head.layers=[7]"]
+    network = build_network(recipe_of("head.dropout_samples=5", *options)).eval()
+    plain = build_network(recipe_of(*options)).eval()
+    plain.load_state_dict(network.state_dict())
+    pictures = torch.rand(3, 1, 64, 32)
+    assert network(pictures).samples.shape == (1, 3)
+    assert torch.equal(network(pictures).cancer, plain(pictures).cancer)
+    assert network.train()(pictures).samples.shape == (5, 3)
+
+
+def test_one_sample_of_dropout_is_plain_dropout(recipe_of: RecipeOf) -> None:
+    head = build_network(recipe_of("head.dropout=0.5", "head.layers=[7]")).head.train()
+    features = torch.rand(4, 96)
+    torch.manual_seed(5)
+    plain = head(features)[:, 0]
+    torch.manual_seed(5)
+    assert torch.equal(sample_logits(head, features, n_samples=1)[0], plain)
 
 
 def test_the_network_gives_one_logit_for_each_picture(recipe_of: RecipeOf) -> None:

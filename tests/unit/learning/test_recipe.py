@@ -56,9 +56,17 @@ def test_an_override_takes_the_place_of_a_value() -> None:
         ("epochs=2.5", r"epochs: found 2\.5"),
         ("ema=1.0", r"ema: found 1\.0; input should be less than 1"),
         ("seed=-1", r"seed: found -1"),
-        ("head.pooling=mean", r"head\.pooling: found 'mean'; input should be 'avg', 'max', 'catavgmax' or 'gem'"),
+        (
+            "head.pooling=mean",
+            r"head\.pooling: found 'mean'; input should be 'avg', 'max', 'catavgmax', 'gem' or",
+        ),
         ("head.layers=[0]", r"head\.layers\.0: found 0"),
         ("head.dropout=1.0", r"head\.dropout: found 1\.0"),
+        ("head.dropout_samples=0", r"head\.dropout_samples: found 0"),
+        (
+            "head.dropout_samples=4",
+            r"head\.dropout_samples: found 4 with head\.dropout = 0, which makes all",
+        ),
         ("augment.zoom=1.0", r"augment\.zoom: found 1\.0"),
         ("augment.flip_horizontal=1.5", r"augment\.flip_horizontal: found 1\.5"),
         ("augment.crop=1.0", r"augment\.crop: found 1\.0"),

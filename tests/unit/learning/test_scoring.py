@@ -55,7 +55,7 @@ def test_the_network_computes_in_the_precision_of_the_recipe(
 ) -> None:
     recipe, seen = recipe_of(f"precision={precision}"), []
     network = build_network(recipe)
-    network.head.register_forward_hook(lambda _, __, output: seen.append(output.dtype))
+    network.head[-1].register_forward_hook(lambda _, __, output: seen.append(output.dtype))
     score_batches(network, [Pictures(torch.zeros(1, 64, 32, dtype=torch.uint8))], recipe=recipe, device=CPU)
     assert seen == [expected]
 

@@ -134,7 +134,7 @@ def test_the_table_of_a_picture_moves_its_own_score_alone(
     older = rows.with_columns(age_years=pl.Series([40.0, 50.0, 60.0, 110.0]))
     with torch.no_grad():
         first, second = (network(pictures, to_tensors(encoder.encode(each))) for each in (rows, older))
-    for before, after in zip(first, second, strict=True):
+    for before, after in ((first.cancer, second.cancer), (first.view, second.view)):
         assert torch.allclose(before[:3], after[:3], atol=1e-6)
         assert (before[3] - after[3]).abs() > 1e-4
 
