@@ -119,7 +119,8 @@ def _list_ways(recipe: Recipe) -> Iterator[Arguments]:
 
 
 def _own_options(recipe: Recipe) -> Arguments:
-    return dict(recipe.backbone.options)
+    drop_path = recipe.fine_tuning.drop_path
+    return dict(recipe.backbone.options) | ({} if drop_path is None else {"drop_path_rate": drop_path})
 
 
 def _picture_sizes(recipe: Recipe) -> list[Size]:

@@ -1,12 +1,14 @@
 """A timm backbone, a pooling and a head: a logit for each picture, and its weight among the views of a breast."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import nn
 
 from mammoscope.errors import ConfigError, MammoscopeError
 from mammoscope.learning.backbone import create_backbone, read_maps
+from mammoscope.learning.fine_tuning import fix_batch_norms, prepare_backbone
 from mammoscope.learning.head import GatedAttention, Pooling, build_head, sample_logits
 from mammoscope.learning.settings import Recipe
 from mammoscope.learning.table_inputs import TableEncoder
@@ -39,8 +41,7 @@ class CancerNetwork(nn.Module):
         super().__init__()
         self.mean, self.spread = recipe.picture.mean, recipe.picture.spread
         self.backbone, self.layout = create_backbone(recipe)
-        if recipe.backbone.frozen:
-            self.backbone.requires_grad_(requires_grad=False)
+        prepare_backbone(self.backbone, recipe)
         if self.layout.form == "pooled" and recipe.head.pooling != "avg":
             raise ConfigError(
                 f"head.pooling: found {recipe.head.pooling!r}, but {recipe.backbone.name} pools its features itself; "
@@ -52,6 +53,8 @@ class CancerNetwork(nn.Module):
         self.n_samples = recipe.head.dropout_samples
         self.head = build_head(width, recipe.head)
         self.view_attention = GatedAttention(width) if recipe.views.combine == "attention" else None
+        self.has_fixed_batch_norms = recipe.fine_tuning.freeze_batch_norm
+        self.train()
 
     def forward(self, pictures: torch.Tensor, table: TableTensors | None = None) -> NetworkOutput:
         """The logits of pictures, and their weights where views are combined by attention, else zeros."""
@@ -63,14 +66,21 @@ class CancerNetwork(nn.Module):
         view = torch.zeros_like(cancer) if self.view_attention is None else self.view_attention(features)
         return NetworkOutput(cancer, view, samples)
 
+    def train(self, mode: bool = True) -> Self:  # noqa: FBT001  # torch's signature
+        """Go over to training, or to evaluation; statistics that are fixed stay so."""
+        super().train(mode)
+        if self.has_fixed_batch_norms:
+            fix_batch_norms(self.backbone)
+        return self
+
 
 def build_network(recipe: Recipe, encoder: TableEncoder | None = None) -> CancerNetwork:
-    """The network of a recipe with random weights, in channels-last memory order.
+    """The network of a recipe with random weights, in the memory order of the recipe.
 
     `encoder` is that of the fold, where the recipe has columns of the table.
 
     Raises:
-        ConfigError: timm knows no network of that name, or as `create_backbone` says.
+        ConfigError: as `create_backbone` and `prepare_backbone`, or the head pools what is pooled.
         MammoscopeError: the encoder is of other columns than the recipe.
     """
     found = () if encoder is None else encoder.columns
@@ -79,4 +89,28 @@ def build_network(recipe: Recipe, encoder: TableEncoder | None = None) -> Cancer
             f"network: found an encoder of the columns {', '.join(found) or 'none'}, expected those of the recipe, "
             f"{', '.join(recipe.table.columns) or 'none'}; give the encoder of the fold"
         )
-    return CancerNetwork(recipe, encoder).to(memory_format=torch.channels_last)
+    order = torch.channels_last if recipe.compute.channels_last else torch.contiguous_format
+    return CancerNetwork(recipe, encoder).to(memory_format=order)
+
+
+def compile_for_training(network: CancerNetwork) -> Callable[[torch.Tensor, TableTensors | None], NetworkOutput]:
+    """The same function as the network, compiled by torch at its first call; the network stays as it is.
+
+    Calls raise:
+        ConfigError: torch cannot compile here, or not this network.
+    """
+    from torch._dynamo.exc import TorchDynamoException  # noqa: PLC0415  # takes seconds, which only this function needs
+
+    compiled = torch.compile(network.forward)
+
+    def compute(pictures: torch.Tensor, table: TableTensors | None) -> NetworkOutput:
+        try:
+            return compiled(pictures, table)
+        except TorchDynamoException as error:
+            reason = " ".join(line.strip() for line in str(error).splitlines()[:2]).strip()
+            raise ConfigError(
+                f"compute.compile: found true, but torch cannot compile this network here ({reason}); set it to false, "
+                "or install the compiler that torch asks for"
+            ) from error
+
+    return compute

@@ -56,6 +56,7 @@ def check_recipe(recipe: Recipe, name_or_path: str) -> None:
         )
     _check_table(recipe, name_or_path)
     _check_auxiliary(recipe, name_or_path)
+    _check_fine_tuning(recipe, name_or_path)
     _check_balance(recipe, name_or_path)
     _check_loss(recipe, name_or_path)
     _check_schedule(recipe.schedule, name_or_path)
@@ -80,6 +81,30 @@ def _check_auxiliary(recipe: Recipe, name_or_path: str) -> None:
         raise ConfigError(
             f"recipe {name_or_path}: auxiliary.{key}: found {weight:g}, but networks answer no further questions yet; "
             "leave this key out"
+        )
+
+
+def _check_fine_tuning(recipe: Recipe, name_or_path: str) -> None:
+    settings = recipe.fine_tuning
+    used = {"all": {"layer_decay", "gradient_checkpointing"}, "head": set[str]()}
+    used["staged"] = used["all"] | {"stage_epochs"}
+    for key in used["staged"] - used[settings.train]:
+        value = getattr(settings, key)
+        if value != type(settings).model_fields[key].default:
+            raise ConfigError(
+                f"recipe {name_or_path}: fine_tuning.{key}: found {value!r}, which train = {settings.train!r} does not "
+                f"use; expected it with train = {' or '.join(repr(way) for way, keys in used.items() if key in keys)} "
+                "only"
+            )
+    if settings.train == "staged" and settings.stage_epochs >= recipe.epochs:
+        raise ConfigError(
+            f"recipe {name_or_path}: fine_tuning.stage_epochs: found {settings.stage_epochs} with epochs = "
+            f"{recipe.epochs}, in which no stage of the backbone gets its turn; expected fewer than epochs"
+        )
+    if settings.drop_path is not None and "drop_path_rate" in recipe.backbone.options:
+        raise ConfigError(
+            f"recipe {name_or_path}: fine_tuning.drop_path: found {settings.drop_path:g} beside drop_path_rate in "
+            "backbone.options; expected one of them"
         )
 
 

@@ -55,8 +55,29 @@ class BackboneSettings(Settings):
 
     name: str
     weights: str = "hub"
-    frozen: bool = False
     options: dict[str, str | int | float | bool] = Field(default_factory=dict)
+
+
+class FineTuningSettings(Settings):
+    """What of the backbone learns, and how: `train` says what, `stage_epochs` how long until one stage more does.
+
+    `layer_decay` is the factor on the rate from a layer to the one below; `drop_path` the greatest chance of leaving
+    out a block, the network's own where left out.
+    """
+
+    train: Literal["all", "head", "staged"] = "all"
+    stage_epochs: Count = 1
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    freeze_batch_norm: bool = False
+    drop_path: Annotated[float, Field(ge=0, lt=1)] | None = None
+    gradient_checkpointing: bool = False
+
+
+class ComputeSettings(Settings):
+    """How the network is computed, with the same result: memory order, and whether torch compiles it for training."""
+
+    channels_last: bool = True
+    compile: bool = False
 
 
 class ViewsSettings(Settings):
@@ -195,7 +216,9 @@ class Recipe(Settings):
     precision: Literal["auto", "f32", "bf16", "f16"] = "auto"
     store: StoreSettings = StoreSettings()
     picture: PictureSettings = PictureSettings()
+    compute: ComputeSettings = ComputeSettings()
     backbone: BackboneSettings
+    fine_tuning: FineTuningSettings = FineTuningSettings()
     views: ViewsSettings = ViewsSettings()
     head: HeadSettings = HeadSettings()
     table: TableSettings = TableSettings()

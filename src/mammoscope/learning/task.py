@@ -11,11 +11,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from mammoscope.errors import ConfigError
 from mammoscope.learning.augment.augment import augment
 from mammoscope.learning.batches import Batch, to_network_input
+from mammoscope.learning.fine_tuning import group_for_optimizer, thaw_stages
 from mammoscope.learning.losses import LossTerms, cancer_loss
-from mammoscope.learning.network import CancerNetwork, NetworkOutput
+from mammoscope.learning.network import CancerNetwork, NetworkOutput, compile_for_training
 from mammoscope.learning.schedule import count_warm_up, rate_factor
 from mammoscope.learning.scoring import compute_outputs, gather_outputs
-from mammoscope.learning.settings import OptimizerSettings, Recipe
+from mammoscope.learning.settings import Recipe
 from mammoscope.learning.table_layer import TableTensors, drop_table
 from mammoscope.learning.views import PictureLogits, combine_views
 
@@ -29,17 +30,41 @@ class TrainingTask(lightning.LightningModule):
         super().__init__()
         self.network, self.recipe, self.fold, self.n_steps = network, recipe, fold, n_steps
         self.loss_terms = loss_terms
+        # a function, so that its weights are the network's and nowhere else
+        self._compiled = compile_for_training(network) if recipe.compute.compile else None
         self.generator = torch.Generator()
         self.step_losses: list[torch.Tensor] = []  # of the batches of the step that is under way
         self._losses: list[torch.Tensor] = []  # of the batches of the steps that were taken
         self._n_skipped = 0
         self._held_out: list[NetworkOutput] = []
+        self._staged_for: int | None = None  # the epoch whose stages learn
+        self._statistics: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002  # Lightning's signature
+        """Let those stages of the backbone learn whose turn has come.
+
+        Not in a hook of the epoch's start, which a training that goes on in its midst does not come by.
+        """
+        if self.recipe.fine_tuning.train == "staged" and self._staged_for != self.current_epoch:
+            thaw_stages(self.network.backbone, self.recipe, epoch=self.current_epoch)
+            self._staged_for = self.current_epoch
+
+    def on_before_backward(self, loss: torch.Tensor) -> None:  # noqa: ARG002  # Lightning's signature
+        """Note the statistics of BatchNorm where features are computed a second time for the gradient."""
+        if self.recipe.fine_tuning.gradient_checkpointing:
+            self._statistics = [(each, each.clone()) for each in self.network.backbone.buffers()]
+
+    def on_after_backward(self) -> None:
+        """Put them back, so that a batch moves them once and not twice."""
+        for statistic, noted in self._statistics:
+            statistic.copy_(noted)
+        self._statistics.clear()
 
     def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
         """The loss of a batch of stored pictures."""
         self._begin_chance(batch_index)
         changed = to_training_input(batch, self.recipe, generator=self.generator)
-        loss = self._lose(self.network(changed, self._drop_table(batch)), batch)
+        loss = self._lose(self._compute(changed, self._drop_table(batch)), batch)
         self.step_losses.append(loss.detach())
         return loss
 
@@ -83,6 +108,10 @@ class TrainingTask(lightning.LightningModule):
     def _drop_table(self, batch: Batch) -> TableTensors | None:
         chance, n_examples = self.recipe.table.dropout, len(batch.targets)
         return drop_table(batch.table, batch.examples, n_examples=n_examples, chance=chance, generator=self.generator)
+
+    def _compute(self, pictures: torch.Tensor, table: TableTensors | None) -> NetworkOutput:
+        output: NetworkOutput = (self._compiled or self.network)(pictures, table)
+        return output
 
     def _lose(self, output: NetworkOutput, batch: Batch) -> torch.Tensor:
         """The loss of a batch: the mean over the samples of dropout."""
@@ -133,7 +162,7 @@ class TrainingTask(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The recipe's optimizer over what is not frozen, and its schedule for each step."""
-        optimizer = build_optimizer(self.network, self.recipe.optimizer)
+        optimizer = build_optimizer(self.network, self.recipe)
         n_warm_up = count_warm_up(self.recipe, n_steps=self.n_steps)
         schedule = LambdaLR(
             optimizer,
@@ -153,15 +182,11 @@ def to_training_input(batch: Batch, recipe: Recipe, *, generator: torch.Generato
     return augment(grey, recipe.augment, generator=generator, strengths=batch.strengths)
 
 
-def build_optimizer(network: CancerNetwork, settings: OptimizerSettings) -> torch.optim.Optimizer:
-    """The optimizer of a recipe; biases and the weights of norms are not decayed."""
-    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups: list[dict[str, object]] = [
-        {"params": [parameter for parameter in learned if parameter.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [parameter for parameter in learned if parameter.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if settings.name == "sgd":
-        return torch.optim.SGD(groups, lr=settings.rate, momentum=0.9)
-    if settings.name == "adam":
-        return torch.optim.Adam(groups, lr=settings.rate)
-    return torch.optim.AdamW(groups, lr=settings.rate)
+def build_optimizer(network: CancerNetwork, recipe: Recipe) -> torch.optim.Optimizer:
+    """The optimizer of a recipe over what learns."""
+    groups, rate = group_for_optimizer(network, recipe), recipe.optimizer.rate
+    if recipe.optimizer.name == "sgd":
+        return torch.optim.SGD(groups, lr=rate, momentum=0.9)
+    if recipe.optimizer.name == "adam":
+        return torch.optim.Adam(groups, lr=rate)
+    return torch.optim.AdamW(groups, lr=rate)

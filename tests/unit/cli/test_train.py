@@ -208,7 +208,7 @@ def test_training_starts_from_the_weights_of_a_file(train: Train, tmp_path: Path
     path = tmp_path / "w.safetensors"
     save_file(donor, path, metadata={"architecture": "test_resnet", "mean": "0.25", "std": "0.125"})
     given = path if way == "--weights" else f"backbone.weights={path}"
-    assert train("--fold", 0, way, given, "--set", "backbone.frozen=true")[0] == 0
+    assert train("--fold", 0, way, given, "--set", "fine_tuning.train=head")[0] == 0
     trained = load_file(tmp_path / "run" / "folds" / "0" / "weights.safetensors")
     assert torch.equal(trained["backbone.conv1.3.weight"], donor["conv1.3.weight"])
     assert "mean = 0.25" in (tmp_path / "run" / "recipe.toml").read_text()

@@ -1,16 +1,19 @@
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
+from mammoscope.errors import ConfigError
 from mammoscope.learning.head import sample_logits
-from mammoscope.learning.network import build_network
+from mammoscope.learning.network import build_network, compile_for_training
 from mammoscope.learning.recipe import read_recipe
 from mammoscope.learning.settings import Recipe
 
 RecipeOf = Callable[..., Recipe]
+PICTURES = torch.rand(2, 1, 64, 32, generator=torch.Generator().manual_seed(1))
 
 
 def test_the_head_of_the_baseline_is_the_public_one() -> None:
@@ -86,7 +89,35 @@ def test_mean_and_spread_are_taken_from_the_pictures(recipe_of: RecipeOf) -> Non
     assert set(seen[0].flatten().tolist()) == {2.0}
 
 
-@pytest.mark.parametrize("frozen", [False, True])
-def test_only_a_frozen_backbone_is_not_learned(recipe_of: RecipeOf, *, frozen: bool) -> None:
-    network = build_network(recipe_of(f"backbone.frozen={str(frozen).lower()}"))
-    assert {parameter.requires_grad for parameter in network.backbone.parameters()} == {not frozen}
+@pytest.mark.parametrize("is_channels_last", [True, False])
+def test_weights_lie_in_the_memory_order_of_the_recipe(recipe_of: RecipeOf, *, is_channels_last: bool) -> None:
+    network = build_network(recipe_of(f"compute.channels_last={str(is_channels_last).lower()}")).eval()
+    weight = network.backbone.layer1[0].conv1.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last) is is_channels_last
+    with torch.no_grad():
+        features = network.backbone.forward_features(torch.rand(2, 1, 64, 64))
+    assert features.is_contiguous(memory_format=torch.channels_last) is is_channels_last
+
+
+def test_a_compiled_network_computes_the_same_and_keeps_its_names(
+    recipe_of: RecipeOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))  # without a C++ compiler
+    network = build_network(recipe_of()).eval()
+    names = list(network.state_dict())
+    compute = compile_for_training(network)
+    torch._dynamo.utils.counters.clear()
+    with torch.no_grad():
+        torch.testing.assert_close(compute(PICTURES, None).cancer, network(PICTURES).cancer)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    assert list(network.state_dict()) == names
+
+
+def test_a_network_that_cannot_be_compiled_is_said(recipe_of: RecipeOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("No working C++ compiler found")
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=refuse))
+    compute = compile_for_training(build_network(recipe_of()))
+    with pytest.raises(ConfigError, match=r"compute\.compile: found true, but .*\(.*No working C\+\+.*\); set"):
+        compute(PICTURES, None)

@@ -26,7 +26,8 @@ def test_baseline_and_small_ship() -> None:
 
 def test_baseline_is_the_public_baseline() -> None:
     recipe = read_recipe("baseline", [])
-    assert (recipe.backbone.name, recipe.backbone.frozen, recipe.backbone.weights) == ("efficientnet_b4", True, "hub")
+    assert (recipe.backbone.name, recipe.backbone.weights) == ("efficientnet_b4", "hub")
+    assert recipe.fine_tuning.model_dump(exclude_defaults=True) == {"train": "head"}  # its BatchNorm follows the data
     assert (recipe.picture.train_rows, recipe.picture.train_columns) == (320, 320)
     assert (recipe.picture.held_out_rows, recipe.picture.held_out_columns) == (384, 384)
     assert recipe.augment.model_dump(exclude_defaults=True) == {
@@ -67,6 +68,18 @@ def test_an_override_takes_the_place_of_a_value() -> None:
             "head.dropout_samples=4",
             r"head\.dropout_samples: found 4 with head\.dropout = 0, which makes all",
         ),
+        ("backbone.frozen=true", r"backbone\.frozen: unknown key"),
+        ("fine_tuning.train=some", r"fine_tuning\.train: found 'some'; input should be 'all', 'head' or 'staged'"),
+        ("fine_tuning.stage_epochs=0", r"fine_tuning\.stage_epochs: found 0"),
+        (
+            "fine_tuning.stage_epochs=2",
+            r"fine_tuning\.stage_epochs: found 2, which train = 'all' does not use",
+        ),
+        ("fine_tuning.layer_decay=0", r"fine_tuning\.layer_decay: found 0; input should be greater than 0"),
+        ("fine_tuning.layer_decay=1.1", r"fine_tuning\.layer_decay: found 1\.1"),
+        ("fine_tuning.layer_decay=nan", r"fine_tuning\.layer_decay: found "),
+        ("fine_tuning.drop_path=1.0", r"fine_tuning\.drop_path: found 1\.0"),
+        ("compute.compile=1", r"compute\.compile: found 1; input should be a valid boolean"),
         ("augment.zoom=1.0", r"augment\.zoom: found 1\.0"),
         ("augment.flip_horizontal=1.5", r"augment\.flip_horizontal: found 1\.5"),
         ("augment.crop=1.0", r"augment\.crop: found 1\.0"),
@@ -204,6 +217,39 @@ def test_a_bad_value_is_refused_with_its_dotted_path(recipe_of: RecipeOf, assign
 def test_a_balance_that_cannot_be_is_refused(recipe_of: RecipeOf, assignments: tuple[str, ...], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         recipe_of(*assignments)
+
+
+@pytest.mark.parametrize(
+    ("assignments", "sentence"),
+    [
+        (
+            ("train=head", "layer_decay=0.9"),
+            r"layer_decay: found 0\.9, which train = 'head' does not use; .* 'all' or 'staged' only",
+        ),
+        (
+            ("train=head", "gradient_checkpointing=true"),
+            r"gradient_checkpointing: found True, which train = 'head'",
+        ),
+        (
+            ("train=staged", "stage_epochs=2"),
+            r"stage_epochs: found 2 with epochs = 2, in which no stage of the backbone gets its turn",
+        ),
+        (("train=staged", "stage_epochs=3"), r"stage_epochs: found 3 with epochs = 2"),
+    ],
+)
+def test_fine_tuning_that_cannot_be_is_refused(
+    recipe_of: RecipeOf, assignments: tuple[str, ...], sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"fine_tuning\.{sentence}"):
+        recipe_of(*(f"fine_tuning.{assignment}" for assignment in assignments))
+
+
+def test_drop_path_is_said_once(recipe_of: RecipeOf) -> None:
+    twice = ("fine_tuning.drop_path=0.1", "backbone.options={drop_path_rate=0.2}")
+    with pytest.raises(ConfigError, match=r"fine_tuning\.drop_path: found 0\.1 beside drop_path_rate in backbone\.opt"):
+        recipe_of(*twice)
+    assert recipe_of(twice[0]).fine_tuning.drop_path == 0.1
+    assert recipe_of(twice[1]).fine_tuning.drop_path is None
 
 
 def test_a_balance_that_can_be_is_none_of_these(recipe_of: RecipeOf) -> None:

@@ -91,6 +91,14 @@ def _history(run: Run) -> pl.DataFrame:
         (("ema=0.9", "sampling=upsample", "balance.repeat_strength=2.0"), (6, 3), (5, 7)),
         # 8 batches an epoch, two to a step: the half of a step is done anew
         (("batch.micro=2", "ema=0.9"), (13, 4), (12, 14)),
+        # a stage more in each epoch, and features computed twice
+        (
+            ("fine_tuning={train='staged', layer_decay=0.5, drop_path=0.3}", "optimizer.weight_decay=0.5"),
+            (6, 5),
+            (5, 9),
+        ),
+        (("fine_tuning={train='staged', gradient_checkpointing=true}", "optimizer.name=sgd"), (6, 3), (5, 7)),
+        (("fine_tuning={train='all', freeze_batch_norm=true, drop_path=0.3}", "ema=0.9"), (6, 3), (5, 7)),
         # at the last step of an epoch, and at the first of the next
         (("level=breast", "batch.size=2", "views.combine=attention"), (4, 1), (3, 3)),
     ],

@@ -1,5 +1,6 @@
 import copy
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from mammoscope.learning.batches import Batch, EpochSampler, to_network_input
 from mammoscope.learning.losses import LossTerms
 from mammoscope.learning.network import CancerNetwork, build_network
 from mammoscope.learning.resume import ResumePoint
-from mammoscope.learning.run import Run
+from mammoscope.learning.run import Run, open_run
 from mammoscope.learning.scoring import tabulate_scores
 from mammoscope.learning.settings import Recipe
 from mammoscope.learning.task import TrainingTask
@@ -338,15 +339,37 @@ def test_nothing_but_the_documented_files_is_left(
     assert list((tmp_path / "here").iterdir()) == []
 
 
-def test_a_frozen_backbone_does_not_learn(recipe_of: RecipeOf, train: Callable[..., Run]) -> None:
-    recipe = recipe_of("backbone.frozen=true", "optimizer.rate=0.1")
-    with torch.random.fork_rng([]):
-        torch.manual_seed(recipe.seed)
-        start = build_network(recipe)
-    trained = _weights(train(recipe))
-    parameters = dict(start.named_parameters())
-    changed = [key for key, value in parameters.items() if not torch.equal(value, trained[key])]
-    assert changed == ["head.1.weight", "head.1.bias"]
+@pytest.fixture
+def changed_of(train: Callable[..., Run]) -> Callable[[Recipe], list[str]]:
+    """The parameters that a training changes."""
+
+    def compare(recipe: Recipe) -> list[str]:
+        with torch.random.fork_rng([]):
+            torch.manual_seed(recipe.seed)
+            start = dict(build_network(recipe).named_parameters())
+        trained = _weights(train(recipe))
+        return [key for key, value in start.items() if not torch.equal(value, trained[key])]
+
+    return compare
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_a_frozen_backbone_does_not_learn(
+    recipe_of: RecipeOf, changed_of: Callable[[Recipe], list[str]], optimizer: str
+) -> None:
+    """Not by weight decay either."""
+    decay = [f"optimizer.name={optimizer}", "optimizer.rate=0.1", "optimizer.weight_decay=0.9"]
+    assert changed_of(recipe_of("fine_tuning.train=head", *decay)) == ["head.1.weight", "head.1.bias"]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_stages_whose_turn_does_not_come_do_not_move(
+    recipe_of: RecipeOf, changed_of: Callable[[Recipe], list[str]], optimizer: str
+) -> None:
+    """Three epochs: the head, the last stage, the last but one; neither decay nor momentum moves the others."""
+    decay = [f"optimizer.name={optimizer}", "optimizer.rate=0.1", "optimizer.weight_decay=0.9"]
+    changed = changed_of(recipe_of("epochs=3", "fine_tuning.train=staged", *decay))
+    assert {".".join(name.split(".")[:2]) for name in changed} == {"head.1", "backbone.layer4", "backbone.layer3"}
 
 
 def test_the_whole_network_learns_where_it_is_not_frozen(recipe_of: RecipeOf, train: Callable[..., Run]) -> None:
@@ -375,6 +398,9 @@ def test_the_whole_network_learns_where_it_is_not_frozen(recipe_of: RecipeOf, tr
         "augment.flip_horizontal=1.0",
         "head.dropout=0.5",
         "ema=0.5",
+        "fine_tuning.layer_decay=0.5",
+        "fine_tuning.freeze_batch_norm=true",
+        "fine_tuning.drop_path=0.5",
         "picture.train_rows=96",
         "sampling=matched-controls",
         "sampling=upsample",
@@ -387,6 +413,36 @@ def test_a_key_of_the_recipe_changes_the_weights(
     also = ["picture.train_columns=48"] if "train_rows" in assignment else []
     plain = _weights(train(recipe_of("epochs=1")))
     assert _differ(plain, _weights(train(recipe_of("epochs=1", assignment, *also))))
+
+
+def test_features_that_are_computed_again_change_nothing(recipe_of: RecipeOf, train: Callable[..., Run]) -> None:
+    """Neither the weights nor the statistics of BatchNorm, which a second computation would move twice."""
+    plain = _weights(train(recipe_of("fine_tuning.drop_path=0.3")))
+    again = _weights(train(recipe_of("fine_tuning.drop_path=0.3", "fine_tuning.gradient_checkpointing=true")))
+    assert _differ(plain, again) == []
+
+
+def test_a_compiled_training_gives_the_weights_of_a_plain_one(
+    recipe_of: RecipeOf, train: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under the same names, averaged ones too."""
+    plain = _weights(train(recipe_of("ema=0.5")))
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))  # without a C++ compiler
+    torch._dynamo.utils.counters.clear()
+    compiled = _weights(train(recipe_of("ema=0.5", "compute.compile=true")))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 1
+    assert compiled.keys() == plain.keys()
+    for key, value in plain.items():
+        torch.testing.assert_close(compiled[key], value)
+
+
+def test_a_transformer_of_one_size_learns_at_that_of_the_store_and_is_the_same_from_its_run_alone(
+    recipe_of: RecipeOf, train: Callable[..., Run], tiny_manifest: pl.DataFrame, tiny_store: PreparedStore
+) -> None:
+    run = train(recipe_of("backbone.name=test_vit", "backbone.options={dynamic_img_size=false}"))
+    held_out = tiny_manifest.filter(pl.col("fold") == 0, pl.col("cancer").is_not_null())
+    scores = read_scores(run.fold_path(0) / "scores.parquet").filter(pl.col("level") == "image")["score"]
+    assert scores.to_list() == pytest.approx(_score(_weights(run), open_run(run.path).recipe, held_out, tiny_store))
 
 
 def test_the_size_to_score_at_changes_the_scores_and_not_the_weights(
