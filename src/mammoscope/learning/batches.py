@@ -23,7 +23,8 @@ class Batch(NamedTuple):
 
     `examples` has the number of the example of each picture, 0 and up, (picture,); `targets` are 0 or 1, (example,).
     `strengths` say how many times as much as the recipe says each picture is changed; empty is once. `table` is what
-    the manifest says of each picture, None where the network is not given it.
+    the manifest says of each picture, None where the network is not given it; `labels` the answers to each further
+    question, (picture,), as of `encode_labels`, None where there are no questions.
     """
 
     pictures: torch.Tensor
@@ -31,6 +32,7 @@ class Batch(NamedTuple):
     targets: torch.Tensor
     strengths: tuple[float, ...] = ()
     table: TableTensors | None = None
+    labels: dict[str, torch.Tensor] | None = None
 
 
 class Pictures(NamedTuple):
@@ -50,15 +52,24 @@ class Draw(NamedTuple):
 class StorePictures(Dataset[Batch]):
     """The pictures and outcomes of manifest rows, and with an encoder their table; a list of draws gives a batch.
 
+    `labels` are those of the rows, (row,), for each further question.
+
     Raises:
         TableError: a number of the table is not finite.
     """
 
-    def __init__(self, rows: pl.DataFrame, store: PreparedStore, encoder: TableEncoder | None = None) -> None:
+    def __init__(
+        self,
+        rows: pl.DataFrame,
+        store: PreparedStore,
+        encoder: TableEncoder | None = None,
+        *,
+        labels: dict[str, torch.Tensor] | None = None,
+    ) -> None:
         self.image_ids: list[str] = rows["image_id"].to_list()
         self.targets = torch.tensor(rows["cancer"].cast(pl.Float32).to_list())
         self.table = None if encoder is None else to_tensors(encoder.encode(rows))
-        self.store = store
+        self.labels, self.store = labels, store
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -76,6 +87,7 @@ class StorePictures(Dataset[Batch]):
             self.targets[[draw.positions[0] for draw in draws]],
             tuple(draw.strength for draw in draws for _ in draw.positions),
             None if self.table is None else self.table.take(positions),
+            None if self.labels is None else {head: labels[positions] for head, labels in self.labels.items()},
         )
 
 

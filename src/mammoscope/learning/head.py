@@ -1,5 +1,7 @@
 """What stands on a backbone: the pooling of its features, the head, and the weights of views."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
@@ -77,3 +79,14 @@ def sample_logits(head: nn.Sequential, features: torch.Tensor, *, n_samples: int
         features = module(features)
     n_masks = n_samples if head.training else 1
     return torch.stack([last(dropout(features)).squeeze(1) for _ in range(n_masks)])  # (sample, picture)
+
+
+def build_questions(width: int, n_logits_by_head: Mapping[str, int]) -> nn.ModuleDict:
+    """A layer for each further question: pooled features (picture, width) to its logits."""
+    return nn.ModuleDict({head: nn.Linear(width, n_logits) for head, n_logits in n_logits_by_head.items()})
+
+
+def answer_questions(questions: nn.ModuleDict, pooled: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The logits of each further question, (picture, class), or (picture,) for yes and no."""
+    answers = {head: layer(pooled) for head, layer in questions.items()}
+    return {head: logits.squeeze(1) if logits.shape[1] == 1 else logits for head, logits in answers.items()}

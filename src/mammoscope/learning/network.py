@@ -7,9 +7,17 @@ import torch
 from torch import nn
 
 from mammoscope.errors import ConfigError, MammoscopeError
+from mammoscope.learning.auxiliary import count_logits
 from mammoscope.learning.backbone import create_backbone, read_maps
 from mammoscope.learning.fine_tuning import fix_batch_norms, prepare_backbone
-from mammoscope.learning.head import GatedAttention, Pooling, build_head, sample_logits
+from mammoscope.learning.head import (
+    GatedAttention,
+    Pooling,
+    answer_questions,
+    build_head,
+    build_questions,
+    sample_logits,
+)
 from mammoscope.learning.settings import Recipe
 from mammoscope.learning.table_inputs import TableEncoder
 from mammoscope.learning.table_layer import TableLayer, TableTensors, join_table
@@ -19,12 +27,14 @@ class NetworkOutput(NamedTuple):
     """What is said of pictures: the logit of cancer and the log weight among the views of a breast, both (picture,).
 
     `samples` are the logits of cancer under each mask of the last dropout, (sample, picture), whose mean is `cancer`;
-    the loss is the mean of theirs. There is one where nothing is dropped.
+    the loss is the mean of theirs. There is one where nothing is dropped. `auxiliary` has the logits of each further
+    question, (picture, class), or (picture,) for yes and no; they are for training alone, and empty in evaluation.
     """
 
     cancer: torch.Tensor
     view: torch.Tensor
     samples: torch.Tensor
+    auxiliary: dict[str, torch.Tensor]
 
     @property
     def is_finite(self) -> bool:
@@ -53,6 +63,8 @@ class CancerNetwork(nn.Module):
         self.n_samples = recipe.head.dropout_samples
         self.head = build_head(width, recipe.head)
         self.view_attention = GatedAttention(width) if recipe.views.combine == "attention" else None
+        # of the picture alone: the table may hold the answers
+        self.auxiliary = build_questions(self.pooling.width, count_logits(recipe.auxiliary))
         self.has_fixed_batch_norms = recipe.fine_tuning.freeze_batch_norm
         self.train()
 
@@ -64,7 +76,7 @@ class CancerNetwork(nn.Module):
         samples = sample_logits(self.head, features, n_samples=self.n_samples)  # (sample, picture)
         cancer = samples.mean(dim=0)  # (picture,)
         view = torch.zeros_like(cancer) if self.view_attention is None else self.view_attention(features)
-        return NetworkOutput(cancer, view, samples)
+        return NetworkOutput(cancer, view, samples, answer_questions(self.auxiliary, pooled) if self.training else {})
 
     def train(self, mode: bool = True) -> Self:  # noqa: FBT001  # torch's signature
         """Go over to training, or to evaluation; statistics that are fixed stay so."""

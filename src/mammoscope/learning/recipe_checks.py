@@ -55,7 +55,6 @@ def check_recipe(recipe: Recipe, name_or_path: str) -> None:
             "which makes all of them equal; set a chance of dropout, or leave this key out"
         )
     _check_table(recipe, name_or_path)
-    _check_auxiliary(recipe, name_or_path)
     _check_fine_tuning(recipe, name_or_path)
     _check_balance(recipe, name_or_path)
     _check_loss(recipe, name_or_path)
@@ -73,14 +72,6 @@ def _check_table(recipe: Recipe, name_or_path: str) -> None:
             f"recipe {name_or_path}: table.columns: found {', '.join(map(repr, found))}, which tells cancer by how a "
             "cohort was made (where its cases come from), and not by the breast; leave it out, or set "
             "table.allow_shortcuts = true"
-        )
-
-
-def _check_auxiliary(recipe: Recipe, name_or_path: str) -> None:
-    for key, weight in recipe.auxiliary.model_dump(exclude_defaults=True).items():
-        raise ConfigError(
-            f"recipe {name_or_path}: auxiliary.{key}: found {weight:g}, but networks answer no further questions yet; "
-            "leave this key out"
         )
 
 

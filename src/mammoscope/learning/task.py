@@ -10,6 +10,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from mammoscope.errors import ConfigError
 from mammoscope.learning.augment.augment import augment
+from mammoscope.learning.auxiliary import auxiliary_loss
 from mammoscope.learning.batches import Batch, to_network_input
 from mammoscope.learning.fine_tuning import group_for_optimizer, thaw_stages
 from mammoscope.learning.losses import LossTerms, cancer_loss
@@ -114,9 +115,12 @@ class TrainingTask(lightning.LightningModule):
         return output
 
     def _lose(self, output: NetworkOutput, batch: Batch) -> torch.Tensor:
-        """The loss of a batch: the mean over the samples of dropout."""
+        """The loss of a batch: the mean over the samples of dropout, and those of further questions."""
         examples = [self._combine(cancer, output.view, batch) for cancer in output.samples]
-        return torch.stack([cancer_loss(logits, batch.targets, self.loss_terms) for logits in examples]).mean()
+        loss = torch.stack([cancer_loss(logits, batch.targets, self.loss_terms) for logits in examples]).mean()
+        if batch.labels is None:
+            return loss
+        return loss + auxiliary_loss(output.auxiliary, batch.labels, self.recipe.auxiliary)
 
     def _combine(self, cancer: torch.Tensor, view: torch.Tensor, batch: Batch) -> torch.Tensor:
         """The logits of the examples of a batch, (example,), in full precision."""

@@ -20,6 +20,7 @@ from mammoscope.errors import ConfigError, StoreError, TableError
 from mammoscope.evaluation.scores import read_scores, write_scores
 from mammoscope.files import replacing
 from mammoscope.imaging.store import PreparedStore
+from mammoscope.learning.auxiliary import label_rows
 from mammoscope.learning.batches import (
     Batch,
     EpochSampler,
@@ -63,7 +64,8 @@ def select_rows(
         TableError: the manifest is not split or has no such fold, nothing is held out, or there are not both cases and
             controls to train on.
         StoreError: the store holds no picture of the manifest.
-        ConfigError: a batch is bigger than the data, the warm-up as long as the training, or as `set_loss_terms`.
+        ConfigError: a batch is bigger than the data, the warm-up as long as the training, or as `set_loss_terms`
+            and `label_rows`.
     """
     _check_fold(manifest, fold)
     stored = manifest.filter(pl.col("image_id").is_in(store.image_ids))
@@ -95,6 +97,7 @@ def select_rows(
         )
     check_warm_up(recipe, fold=fold, n_steps=recipe.epochs * count_steps(len(sampler), recipe))
     loss_terms_of(sampler)  # what cannot be had ends here, not after the folds before
+    label_rows(training, recipe.auxiliary)
     return training, held_out
 
 
@@ -223,7 +226,8 @@ def train_fold(  # noqa: PLR0913  # the parts of one training, all but the first
         n_steps = recipe.epochs * count_steps(len(sampler), recipe)
         task = TrainingTask(network, recipe, fold=fold, n_steps=n_steps, loss_terms=loss_terms_of(sampler))
         share = EpochShare(sampler)
-        batches = training_batches(StorePictures(training, store, encoder), share)
+        labels = label_rows(training, recipe.auxiliary)
+        batches = training_batches(StorePictures(training, store, encoder, labels=labels), share)
         held_out_loader = held_out_batches(StorePictures(held_out, store, encoder), size=_HELD_OUT_BATCH)
         history = History(run.fold_path(fold) / "history.csv", held_out, sampler, on_step)
         resume = ResumePoint(run.fold_path(fold) / "resume" / "state.ckpt", share, every_s=save_every_s)

@@ -121,3 +121,33 @@ def test_a_network_that_cannot_be_compiled_is_said(recipe_of: RecipeOf, monkeypa
     compute = compile_for_training(build_network(recipe_of()))
     with pytest.raises(ConfigError, match=r"compute\.compile: found true, but .*\(.*No working C\+\+.*\); set"):
         compute(PICTURES, None)
+
+
+QUESTIONS = ("auxiliary.view=0.5", "auxiliary.biopsy=0.1")
+
+
+def test_further_questions_are_answered_from_the_pooled_features_in_training_alone(recipe_of: RecipeOf) -> None:
+    network = build_network(recipe_of(*QUESTIONS, "head.pooling=catavgmax"))
+    answers = network(PICTURES).auxiliary
+    assert {head: logits.shape for head, logits in answers.items()} == {"view": (2, 11), "biopsy": (2,)}
+    with torch.no_grad():
+        pooled = network.pooling(network.backbone.forward_features((PICTURES - 0.5) / 0.5))
+    for head, logits in answers.items():
+        torch.testing.assert_close(logits, network.auxiliary[head](pooled).squeeze(1))
+    assert network.eval()(PICTURES).auxiliary == {}
+
+
+def test_further_questions_leave_the_network_below_as_it_was(recipe_of: RecipeOf) -> None:
+    torch.manual_seed(8)
+    plain = build_network(recipe_of()).state_dict()
+    torch.manual_seed(8)
+    asked = build_network(recipe_of(*QUESTIONS)).state_dict()
+    parts = ("view.weight", "view.bias", "biopsy.weight", "biopsy.bias")
+    assert asked.keys() - plain.keys() == {f"auxiliary.{part}" for part in parts}
+    assert all(torch.equal(asked[key], value) for key, value in plain.items())
+
+
+def test_answers_teach_the_backbone(recipe_of: RecipeOf) -> None:
+    network = build_network(recipe_of(*QUESTIONS))
+    torch.autograd.backward(network(PICTURES).auxiliary["view"].square().sum())
+    assert network.backbone.conv1[0].weight.grad.abs().max() > 0

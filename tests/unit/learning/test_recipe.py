@@ -112,10 +112,6 @@ def test_an_override_takes_the_place_of_a_value() -> None:
         ("loss.prevalence=cohort", r"loss\.prevalence: found 'cohort'; expected a number"),
         ("auxiliary.view=-0.1", r"auxiliary\.view: found -0\.1; input should be greater than or equal to 0"),
         ("auxiliary.biopsy=nan", r"auxiliary\.biopsy: found nan"),
-        (
-            "auxiliary.view=0.5",
-            r"auxiliary\.view: found 0\.5, but networks answer no further questions yet; leave this",
-        ),
         ("auxiliary.age=1", r"auxiliary\.age: unknown key; known here: biopsy, birads, density, difficult_negative"),
         ("loss.name=hinge", r"loss\.name: found 'hinge'"),
         (

@@ -108,6 +108,13 @@ def test_images_that_the_store_lacks_are_left_out(
     assert set(trained["image_id"]) | set(held_out["image_id"]) == set(smaller.image_ids)
 
 
+def test_a_question_without_answers_is_refused_before_training(
+    recipe_of: RecipeOf, tiny_manifest: pl.DataFrame, tiny_store: PreparedStore
+) -> None:
+    with pytest.raises(ConfigError, match=r"auxiliary\.density: found 1, but density is empty in all 16 images"):
+        select_rows(tiny_manifest, tiny_store, fold=0, recipe=recipe_of("auxiliary.density=1.0"))
+
+
 def test_a_manifest_that_is_not_split_is_refused(
     recipe_of: RecipeOf, tiny_manifest: pl.DataFrame, tiny_store: PreparedStore
 ) -> None:
@@ -443,6 +450,30 @@ def test_a_transformer_of_one_size_learns_at_that_of_the_store_and_is_the_same_f
     held_out = tiny_manifest.filter(pl.col("fold") == 0, pl.col("cancer").is_not_null())
     scores = read_scores(run.fold_path(0) / "scores.parquet").filter(pl.col("level") == "image")["score"]
     assert scores.to_list() == pytest.approx(_score(_weights(run), open_run(run.path).recipe, held_out, tiny_store))
+
+
+@pytest.mark.parametrize("level", ["image", "breast"])
+def test_a_network_that_learned_further_questions_is_saved_with_them_and_scores_without(
+    recipe_of: RecipeOf,
+    train: Callable[..., Run],
+    tiny_manifest: pl.DataFrame,
+    tiny_store: PreparedStore,
+    level: str,
+) -> None:
+    run = train(recipe_of("auxiliary.view=0.5", "ema=0.5", f"level={level}", "batch.size=2"))
+    weights = _weights(run)
+    assert {key for key in weights if key.startswith("auxiliary.")} == {"auxiliary.view.weight", "auxiliary.view.bias"}
+    held_out = tiny_manifest.filter(pl.col("fold") == 0, pl.col("cancer").is_not_null())
+    scores = read_scores(run.fold_path(0) / "scores.parquet").filter(pl.col("level") == "image")["score"]
+    assert scores.to_list() == pytest.approx(_score(weights, run.recipe, held_out, tiny_store))
+
+
+def test_a_network_learns_to_answer(recipe_of: RecipeOf, train: Callable[..., Run]) -> None:
+    """The loss of telling the view, beside that of cancer, falls below that of guessing among eleven."""
+    asked = recipe_of("epochs=6", "auxiliary.view=1.0", "optimizer.rate=0.01")
+    loss = pl.read_csv(train(asked).fold_path(0) / "history.csv")["train_loss"]
+    assert loss[0] > 2.0
+    assert loss[-1] < 1.6
 
 
 def test_the_size_to_score_at_changes_the_scores_and_not_the_weights(
