@@ -1,7 +1,11 @@
 """`mammoscope train`: a recipe, a cohort and its prepared store to a run folder."""
 
+import os
+import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,6 +16,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mammoscope.imaging.store import PreparedStore
+    from mammoscope.learning.processes import Processes
     from mammoscope.learning.run import Run
     from mammoscope.learning.settings import Recipe
 
@@ -30,6 +35,12 @@ def train(
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="Another value for a key of the recipe: optimizer.rate=0.001")
     ] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute; auto: the GPU, if there is one.")
+    ] = "auto",
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="GPUs of this machine to train on together, or processes on a CPU.")
+    ] = None,
     save_every: Annotated[
         float, typer.Option(min=0, help="Seconds between the points to go on from; 0: after every step.")
     ] = 60.0,
@@ -42,7 +53,7 @@ def train(
 
     Example: mammoscope train small --cohort cohort --store store -o run --fold 0
     """
-    from mammoscope.cohort.manifest import manifest_hash, read_manifest
+    from mammoscope.cohort.manifest import read_manifest
     from mammoscope.config import to_toml
     from mammoscope.imaging.store import open_store
     from mammoscope.learning.recipe import read_recipe
@@ -50,36 +61,35 @@ def train(
     # before torch is loaded, which takes long, so that a misspelt key is told at once
     read = read_recipe(recipe, assignments or [])
     from mammoscope.learning.network import adopt_metadata
-    from mammoscope.learning.run import collect_scores, start_run
+    from mammoscope.learning.processes import ask_first, find_processes, joined, launch_processes, share_batch
+    from mammoscope.learning.run import start_run
     from mammoscope.learning.training import list_folds
 
     wanted = adopt_metadata(read, weights)
     if print_recipe:
         typer.echo(to_toml(wanted), nl=False)
         return
+    processes = find_processes(device, devices, os.environ)
+    n_processes = processes.n if processes.n > 1 else devices or 1
+    shared = share_batch(wanted, n_processes, recipe)
     if cohort is None or store is None or output is None:
         raise UserInputError("train: expected --cohort, --store and --output; give all three, or --print-recipe")
     manifest, prepared = read_manifest(cohort), open_store(store)
     _check(wanted, manifest, prepared)
-    made_from = {
-        "cohort": str(cohort.resolve()),
-        "store": str(store.resolve()),
-        "sources": sorted(manifest["source"].unique()),
-        "manifest_hash": manifest_hash(manifest),
-        "store_hash": prepared.content_hash,
-    }
+    made_from = _describe_data(cohort, store, manifest, prepared)
     n_batches_by_fold = {
-        each: _count_batches(manifest, prepared, wanted, fold=each)
+        each: _count_batches(manifest, prepared, shared, fold=each, n_processes=n_processes)
         for each in ([fold] if fold is not None else list_folds(manifest))
     }
-    run = start_run(output, wanted, prepared.settings, made_from=made_from)
-    _train_folds(run, manifest, prepared, n_batches_by_fold, save_every_s=save_every)
-    scores = collect_scores(run)
-    _choose_operating_points(run, scores)
-    stacked = _stack(run, manifest, scores)
-    n_scored = scores["image_id"].count()
-    facts = {"recipe": recipe, "images_scored": n_scored, **stacked, **_summarise(run, manifest, prepared)}
-    print_summary("trained", facts, as_json=as_json)
+    if n_processes > processes.n:
+        start_run(output, wanted, prepared.settings, made_from=made_from)  # what it refuses, it refuses at once
+        raise typer.Exit(launch_processes(n_processes, sys.argv[1:]))
+    with joined(processes):
+        run = ask_first(processes, partial(start_run, output, wanted, prepared.settings, made_from=made_from))
+        sharing = replace(run, recipe=shared)
+        _train_folds(sharing, manifest, prepared, n_batches_by_fold, save_every_s=save_every, processes=processes)
+    if processes.is_first:
+        _finish(run, manifest, prepared, recipe=recipe, as_json=as_json)
 
 
 def _check(recipe: "Recipe", manifest: "pl.DataFrame", store: "PreparedStore") -> None:
@@ -93,6 +103,30 @@ def _check(recipe: "Recipe", manifest: "pl.DataFrame", store: "PreparedStore") -
     check_store(store, recipe)
     if recipe.second_stage is not None:
         check_columns(manifest, recipe.second_stage.columns)
+
+
+def _describe_data(cohort: Path, store: Path, manifest: "pl.DataFrame", prepared: "PreparedStore") -> dict[str, object]:
+    from mammoscope.cohort.manifest import manifest_hash
+
+    return {
+        "cohort": str(cohort.resolve()),
+        "store": str(store.resolve()),
+        "sources": sorted(manifest["source"].unique()),
+        "manifest_hash": manifest_hash(manifest),
+        "store_hash": prepared.content_hash,
+    }
+
+
+def _finish(run: "Run", manifest: "pl.DataFrame", prepared: "PreparedStore", *, recipe: str, as_json: bool) -> None:
+    """What follows when the folds are trained: all scores, operating points, the second stage, and the summary."""
+    from mammoscope.learning.run import collect_scores
+
+    scores = collect_scores(run)
+    _choose_operating_points(run, scores)
+    stacked = _stack(run, manifest, scores)
+    n_scored = scores["image_id"].count()
+    facts = {"recipe": recipe, "images_scored": n_scored, **stacked, **_summarise(run, manifest, prepared)}
+    print_summary("trained", facts, as_json=as_json)
 
 
 def _summarise(run: "Run", manifest: "pl.DataFrame", store: "PreparedStore") -> dict[str, object]:
@@ -149,14 +183,16 @@ def _stack(run: "Run", manifest: "pl.DataFrame", scores: "pl.DataFrame") -> dict
     return {"second_stage": f"difference of breast AUC: {format_estimate(gain.value, gain.interval, gain.reason)}"}
 
 
-def _count_batches(manifest: "pl.DataFrame", store: "PreparedStore", recipe: "Recipe", *, fold: int) -> int:
+def _count_batches(
+    manifest: "pl.DataFrame", store: "PreparedStore", recipe: "Recipe", *, fold: int, n_processes: int
+) -> int:
     """The batches of a fold's training; all folds are checked so before the run folder is made."""
     from mammoscope.learning.batches import EpochSampler
     from mammoscope.learning.training import count_batches, fit_table, select_rows
 
     training, _ = select_rows(manifest, store, fold=fold, recipe=recipe)
     fit_table(training, recipe)
-    return count_batches(len(EpochSampler(training, recipe, fold=fold)), recipe)
+    return count_batches(len(EpochSampler(training, recipe, fold=fold)), recipe, n_processes=n_processes)
 
 
 def _train_folds(
@@ -166,12 +202,15 @@ def _train_folds(
     n_batches_by_fold: dict[int, int],
     *,
     save_every_s: float,
+    processes: "Processes",
 ) -> None:
     """Train the folds that are not done yet."""
+    from mammoscope.learning.processes import ask_first
     from mammoscope.learning.training import train_fold
 
+    done = ask_first(processes, lambda: run.trained_folds)
     for fold, n_batches in n_batches_by_fold.items():
-        if fold in run.trained_folds:
+        if fold in done:
             continue
         with progress_bar(f"train fold {fold}", n_batches) as advance:
-            train_fold(run, manifest, store, fold=fold, on_step=advance, save_every_s=save_every_s)
+            train_fold(run, manifest, store, fold=fold, on_step=advance, save_every_s=save_every_s, processes=processes)

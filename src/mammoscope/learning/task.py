@@ -63,7 +63,7 @@ class TrainingTask(lightning.LightningModule):
 
     def take_training_loss(self) -> float:
         """The mean loss since the last call."""
-        mean = torch.stack([loss.cpu() for loss in self._losses]).mean().item()  # those kept are on the CPU
+        mean = self._stack_losses().mean().item()
         self._losses.clear()
         return mean
 
@@ -90,20 +90,25 @@ class TrainingTask(lightning.LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the losses of the epoch that is under way."""
-        checkpoint["losses"] = torch.stack(self._losses) if self._losses else torch.empty(0)
+        """Keep the losses of the epoch that is under way, the means over the processes."""
+        losses = self._stack_losses()
+        checkpoint["losses"] = self.trainer.strategy.reduce(losses) if self._losses else losses
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from there."""
         self._losses = list(checkpoint["losses"])
 
+    def _stack_losses(self) -> torch.Tensor:
+        """The losses of the epoch that is under way, (batch,); those before an interruption were kept on the CPU."""
+        return torch.stack([loss.to(self.device) for loss in self._losses]) if self._losses else torch.empty(0)
+
     def _begin_chance(self, batch_index: int) -> None:
-        """Chance starts anew for each batch from (seed, fold, epoch, batch in the epoch).
+        """Chance starts anew for each batch from (seed, fold, epoch, batch in the epoch, process).
 
         So a training that goes on in the midst of an epoch draws what an undisturbed one does, and nothing of chance is
         kept: what Lightning and the loader draw depends on what was before.
         """
-        place = (self.recipe.seed, self.fold, self.current_epoch, batch_index)
+        place = (self.recipe.seed, self.fold, self.current_epoch, batch_index, self.global_rank)
         seed = int(np.random.SeedSequence(place).generate_state(1)[0])
         self.generator.manual_seed(seed)
         torch.manual_seed(seed)  # dropout draws from torch's own state, which `train_fold` has forked

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.strategies import DDPStrategy
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
@@ -29,9 +30,10 @@ from mammoscope.learning.batches import (
     training_batches,
 )
 from mammoscope.learning.examples import list_examples
-from mammoscope.learning.history import History
+from mammoscope.learning.history import History, gather_logits
 from mammoscope.learning.losses import ExampleCounts, LossTerms, set_loss_terms
 from mammoscope.learning.network import CancerNetwork, build_network, load_backbone
+from mammoscope.learning.processes import Processes, agree_on_buffers, backend_of
 from mammoscope.learning.resume import SAVE_EVERY_S, ResumePoint, WholeFiles
 from mammoscope.learning.run import Run, forget_resume_point
 from mammoscope.learning.scoring import autocast_type, choose_device, score_batches, tabulate_scores
@@ -173,13 +175,14 @@ def count_steps(n_rows: int, recipe: Recipe) -> int:
     return n_rows // recipe.batch.size
 
 
-def count_batches(n_rows: int, recipe: Recipe) -> int:
-    """The batches in memory of a whole training: `batch.micro` pictures each."""
-    return recipe.epochs * count_steps(n_rows, recipe) * _count_accumulated(recipe)
+def count_batches(n_rows: int, recipe: Recipe, *, n_processes: int = 1) -> int:
+    """The batches in memory of a whole training, in each process: `batch.micro` examples each."""
+    return recipe.epochs * count_steps(n_rows, recipe) * _count_accumulated(recipe, n_processes)
 
 
-def _count_accumulated(recipe: Recipe) -> int:
-    return recipe.batch.size // (recipe.batch.micro or recipe.batch.size)
+def _count_accumulated(recipe: Recipe, n_processes: int) -> int:
+    size = recipe.batch.size // n_processes
+    return size // (recipe.batch.micro or size)
 
 
 def train_fold(  # noqa: PLR0913  # the parts of one training, all but the first by name
@@ -190,20 +193,23 @@ def train_fold(  # noqa: PLR0913  # the parts of one training, all but the first
     fold: int,
     on_step: Callable[[int], None],
     save_every_s: float = SAVE_EVERY_S,
+    processes: Processes | None = None,
 ) -> pl.DataFrame:
     """Train one fold, or go on with it; write its history, out-of-fold scores, table and weights; return the scores.
 
     Between epochs too, what it takes to go on is written every `save_every_s` seconds, or after every step where 0.
+    Several processes train together; each calls this, and the first one writes.
 
     Raises:
         TableError, StoreError, ConfigError, WeightsError: as `select_rows`, `build_network` and `load_backbone`, or the
             training ran out of the finite numbers.
     """
-    recipe, device = run.recipe, choose_device()
+    processes = processes or Processes(choose_device())
+    recipe, device = run.recipe, processes.device
     training, held_out = select_rows(manifest, store, fold=fold, recipe=recipe)
     encoder = fit_table(training, recipe)
     with torch.random.fork_rng(
-        [0] if device.type == "cuda" else []
+        [device] if device.type == "cuda" else []
     ):  # what follows draws from torch's own state; the caller's stays as it was
         torch.manual_seed(recipe.seed + fold)
         network = build_network(recipe, encoder)
@@ -211,15 +217,35 @@ def train_fold(  # noqa: PLR0913  # the parts of one training, all but the first
         sampler = EpochSampler(training, recipe, fold=fold)
         n_steps = recipe.epochs * count_steps(len(sampler), recipe)
         task = TrainingTask(network, recipe, fold=fold, n_steps=n_steps, loss_terms=loss_terms_of(sampler))
-        share = EpochShare(sampler)
+        share = EpochShare(sampler, rank=processes.rank, n_processes=processes.n)
         batches = training_batches(StorePictures(training, store, encoder), share)
-        held_out_loader = held_out_batches(StorePictures(held_out, store, encoder), size=_HELD_OUT_BATCH)
-        history = History(run.fold_path(fold) / "history.csv", held_out, sampler, on_step)
+        held_out_loader = held_out_batches(
+            StorePictures(held_out, store, encoder), size=_HELD_OUT_BATCH, rank=processes.rank, n_processes=processes.n
+        )
+        history = History(run.fold_path(fold) / "history.csv", held_out, sampler, on_step, processes=processes)
         resume = ResumePoint(run.fold_path(fold) / "resume" / "state.ckpt", share, every_s=save_every_s)
         _fit(task, batches, held_out_loader, history=history, resume=resume)
+        agree_on_buffers(network, processes)
         pictures = (Pictures(batch.pictures, batch.table) for batch in held_out_loader)
         logits = score_batches(network.to(device), pictures, recipe=recipe, device=device)
+    logits = gather_logits(logits, processes, n=held_out.height)
     scores = tabulate_scores(held_out, logits, recipe.views.combine)
+    if processes.is_first:
+        _write_fold(run, fold, network, scores=scores, encoder=encoder, training=training)
+    return scores
+
+
+def _write_fold(  # noqa: PLR0913  # all that a fold leaves behind
+    run: Run,
+    fold: int,
+    network: CancerNetwork,
+    *,
+    scores: pl.DataFrame,
+    encoder: TableEncoder | None,
+    training: pl.DataFrame,
+) -> None:
+    """Write what a trained fold leaves behind, the weights last."""
+    recipe = run.recipe
     if recipe.sampling == "matched":
         _write_balance(training, recipe, fold=fold, path=run.fold_path(fold) / "balance.csv")
     write_scores(scores, run.fold_path(fold) / "scores.parquet")
@@ -227,7 +253,6 @@ def train_fold(  # noqa: PLR0913  # the parts of one training, all but the first
         write_table_encoder(encoder, run.table_path(fold))
     write_weights(network, run.weights_path(fold))
     forget_resume_point(run, fold)
-    return scores
 
 
 def _write_balance(training: pl.DataFrame, recipe: Recipe, *, fold: int, path: Path) -> None:
@@ -252,16 +277,20 @@ def _fit(
     history: History,
     resume: ResumePoint,
 ) -> None:
-    recipe = task.recipe
-    device = choose_device()
+    recipe, processes = task.recipe, history.processes
+    device = processes.device
     averaging = [EMAWeightAveraging(device=device, decay=recipe.ema)] if recipe.ema else []
     with _quiet_lightning():
         trainer = lightning.Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
-            devices=1,
+            devices=1 if processes.n == 1 else processes.n_here,
+            num_nodes=processes.n // processes.n_here,
+            strategy=_choose_strategy(processes),
+            use_distributed_sampler=False,  # `EpochShare` is one
+            sync_batchnorm=processes.n > 1 and device.type == "cuda",  # torch has none for CPUs
             precision="32-true" if autocast_type(recipe.precision, device) is None else "bf16-mixed",
             max_epochs=recipe.epochs,
-            accumulate_grad_batches=_count_accumulated(recipe),
+            accumulate_grad_batches=_count_accumulated(recipe, processes.n),
             gradient_clip_val=recipe.optimizer.clip_norm or None,
             callbacks=[*averaging, history, resume],
             plugins=[WholeFiles()],
@@ -273,6 +302,10 @@ def _fit(
         trainer.fit(task, batches, held_out, ckpt_path=resume.path if resume.path.exists() else None, weights_only=True)
 
 
+def _choose_strategy(processes: Processes) -> str | DDPStrategy:
+    return "auto" if processes.n == 1 else DDPStrategy(process_group_backend=backend_of(processes))
+
+
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
     """Without Lightning's advertisements: what it says of devices, and its advice on loader processes."""
@@ -281,6 +314,7 @@ def _quiet_lightning() -> Iterator[None]:
     logger.setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")  # slower, not wrong
         try:
             yield
         finally:
