@@ -5,7 +5,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -77,19 +77,41 @@ def train(
     manifest, prepared = read_manifest(cohort), open_store(store)
     _check(wanted, manifest, prepared)
     made_from = _describe_data(cohort, store, manifest, prepared)
-    n_batches_by_fold = {
-        each: _count_batches(manifest, prepared, shared, fold=each, n_processes=n_processes)
+    n_examples_by_fold = {
+        each: _count_examples(manifest, prepared, shared, fold=each)
         for each in ([fold] if fold is not None else list_folds(manifest))
     }
     if n_processes > processes.n:
         start_run(output, wanted, prepared.settings, made_from=made_from)  # what it refuses, it refuses at once
         raise typer.Exit(launch_processes(n_processes, sys.argv[1:]))
     with joined(processes):
+        made_from |= _find_micro(wanted, manifest, prepared, output, fold=min(n_examples_by_fold), processes=processes)
+        shared = share_batch(wanted, n_processes, recipe, micro=made_from.get("batch_micro"))
         run = ask_first(processes, partial(start_run, output, wanted, prepared.settings, made_from=made_from))
         sharing = replace(run, recipe=shared)
-        _train_folds(sharing, manifest, prepared, n_batches_by_fold, save_every_s=save_every, processes=processes)
+        _train_folds(sharing, manifest, prepared, n_examples_by_fold, save_every_s=save_every, processes=processes)
     if processes.is_first:
         _finish(run, manifest, prepared, recipe=recipe, as_json=as_json)
+
+
+def _find_micro(
+    recipe: "Recipe",
+    manifest: "pl.DataFrame",
+    store: "PreparedStore",
+    output: Path,
+    *,
+    fold: int,
+    processes: "Processes",
+) -> dict[str, int]:
+    """What `batch.micro = "auto"` comes to, for the record: what was found at the start of the run, or is found now."""
+    from mammoscope.learning.micro import recorded_micro
+    from mammoscope.learning.processes import ask_first
+    from mammoscope.learning.training import choose_micro
+
+    if recipe.batch.micro != "auto":
+        return {}
+    trying = partial(choose_micro, manifest, store, fold=fold, recipe=recipe, processes=processes)
+    return {"batch_micro": ask_first(processes, lambda: recorded_micro(output) or trying())}
 
 
 def _check(recipe: "Recipe", manifest: "pl.DataFrame", store: "PreparedStore") -> None:
@@ -105,7 +127,7 @@ def _check(recipe: "Recipe", manifest: "pl.DataFrame", store: "PreparedStore") -
         check_columns(manifest, recipe.second_stage.columns)
 
 
-def _describe_data(cohort: Path, store: Path, manifest: "pl.DataFrame", prepared: "PreparedStore") -> dict[str, object]:
+def _describe_data(cohort: Path, store: Path, manifest: "pl.DataFrame", prepared: "PreparedStore") -> dict[str, Any]:
     from mammoscope.cohort.manifest import manifest_hash
 
     return {
@@ -183,34 +205,33 @@ def _stack(run: "Run", manifest: "pl.DataFrame", scores: "pl.DataFrame") -> dict
     return {"second_stage": f"difference of breast AUC: {format_estimate(gain.value, gain.interval, gain.reason)}"}
 
 
-def _count_batches(
-    manifest: "pl.DataFrame", store: "PreparedStore", recipe: "Recipe", *, fold: int, n_processes: int
-) -> int:
-    """The batches of a fold's training; all folds are checked so before the run folder is made."""
+def _count_examples(manifest: "pl.DataFrame", store: "PreparedStore", recipe: "Recipe", *, fold: int) -> int:
+    """The examples of an epoch of a fold; all folds are checked so before the run folder is made."""
     from mammoscope.learning.batches import EpochSampler
-    from mammoscope.learning.training import count_batches, fit_table, select_rows
+    from mammoscope.learning.training import fit_table, select_rows
 
     training, _ = select_rows(manifest, store, fold=fold, recipe=recipe)
     fit_table(training, recipe)
-    return count_batches(len(EpochSampler(training, recipe, fold=fold)), recipe, n_processes=n_processes)
+    return len(EpochSampler(training, recipe, fold=fold))
 
 
 def _train_folds(
     run: "Run",
     manifest: "pl.DataFrame",
     store: "PreparedStore",
-    n_batches_by_fold: dict[int, int],
+    n_examples_by_fold: dict[int, int],
     *,
     save_every_s: float,
     processes: "Processes",
 ) -> None:
     """Train the folds that are not done yet."""
     from mammoscope.learning.processes import ask_first
-    from mammoscope.learning.training import train_fold
+    from mammoscope.learning.training import count_batches, train_fold
 
     done = ask_first(processes, lambda: run.trained_folds)
-    for fold, n_batches in n_batches_by_fold.items():
+    for fold, n_examples in n_examples_by_fold.items():
         if fold in done:
             continue
+        n_batches = count_batches(n_examples, run.recipe, n_processes=processes.n)
         with progress_bar(f"train fold {fold}", n_batches) as advance:
             train_fold(run, manifest, store, fold=fold, on_step=advance, save_every_s=save_every_s, processes=processes)

@@ -129,7 +129,7 @@ class EpochShare(Sampler[Draw]):
 
     def __init__(self, sampler: EpochSampler, *, rank: int = 0, n_processes: int = 1) -> None:
         self.sampler, self.rank, self.n_processes = sampler, rank, n_processes
-        self.n_in_memory = sampler.recipe.batch.micro or sampler.recipe.batch.size // n_processes
+        self.n_in_memory = sampler.recipe.batch.count_in_memory(n_processes)
         self._n_left_out_by_epoch: dict[int, int] = {}
 
     def set_epoch(self, epoch: int) -> None:

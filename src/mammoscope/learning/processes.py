@@ -78,13 +78,15 @@ def check_devices(name: str, n_devices: int) -> torch.device:
     return device
 
 
-def share_batch(recipe: Recipe, n_processes: int, name_or_path: str) -> Recipe:
+def share_batch(recipe: Recipe, n_processes: int, name_or_path: str, *, micro: int | None = None) -> Recipe:
     """The recipe as each of the processes follows it: `batch.micro` is at once in the memory of one of them.
+
+    `micro` is what was found for "auto".
 
     Raises:
         ConfigError: the batch cannot be shared evenly, or a share is too small for what the recipe wants.
     """
-    micro = recipe.batch.micro or max(recipe.batch.size // n_processes, 1)
+    micro = micro or recipe.batch.count_in_memory(n_processes)
     if recipe.batch.size % (n_processes * micro):
         raise ConfigError(
             f"batch.size: found {recipe.batch.size}, which {n_processes} processes with {micro} examples in memory "

@@ -32,6 +32,7 @@ from mammoscope.learning.batches import (
 from mammoscope.learning.examples import list_examples
 from mammoscope.learning.history import History, gather_logits
 from mammoscope.learning.losses import ExampleCounts, LossTerms, set_loss_terms
+from mammoscope.learning.micro import find_micro, try_micro
 from mammoscope.learning.network import CancerNetwork, build_network, load_backbone
 from mammoscope.learning.processes import Processes, agree_on_buffers, backend_of
 from mammoscope.learning.resume import SAVE_EVERY_S, ResumePoint, WholeFiles
@@ -181,8 +182,7 @@ def count_batches(n_rows: int, recipe: Recipe, *, n_processes: int = 1) -> int:
 
 
 def _count_accumulated(recipe: Recipe, n_processes: int) -> int:
-    size = recipe.batch.size // n_processes
-    return size // (recipe.batch.micro or size)
+    return recipe.batch.size // n_processes // recipe.batch.count_in_memory(n_processes)
 
 
 def train_fold(  # noqa: PLR0913  # the parts of one training, all but the first by name
@@ -215,8 +215,7 @@ def train_fold(  # noqa: PLR0913  # the parts of one training, all but the first
         network = build_network(recipe, encoder)
         load_backbone(network, recipe.backbone)
         sampler = EpochSampler(training, recipe, fold=fold)
-        n_steps = recipe.epochs * count_steps(len(sampler), recipe)
-        task = TrainingTask(network, recipe, fold=fold, n_steps=n_steps, loss_terms=loss_terms_of(sampler))
+        task = _set_task(network, sampler)
         share = EpochShare(sampler, rank=processes.rank, n_processes=processes.n)
         batches = training_batches(StorePictures(training, store, encoder), share)
         held_out_loader = held_out_batches(
@@ -233,6 +232,30 @@ def train_fold(  # noqa: PLR0913  # the parts of one training, all but the first
     if processes.is_first:
         _write_fold(run, fold, network, scores=scores, encoder=encoder, training=training)
     return scores
+
+
+def choose_micro(
+    manifest: pl.DataFrame, store: PreparedStore, *, fold: int, recipe: Recipe, processes: Processes
+) -> int:
+    """The examples that a process can have in memory at once: on a CPU its share of a batch, on a GPU what fits.
+
+    Raises:
+        ConfigError: as `find_micro`.
+    """
+    n_shared, device = recipe.batch.size // processes.n, processes.device
+    if device.type != "cuda":
+        return n_shared
+    rows, _ = select_rows(manifest, store, fold=fold, recipe=recipe)
+    encoder, sampler = fit_table(rows, recipe), EpochSampler(rows, recipe, fold=fold)
+    with torch.random.fork_rng([device]):
+        task = _set_task(build_network(recipe, encoder), sampler).to(device)
+        pictures, dtype = StorePictures(rows, store, encoder), autocast_type(recipe.precision, device)
+        return find_micro(n_shared, try_micro(task, pictures, list(sampler), dtype=dtype))
+
+
+def _set_task(network: CancerNetwork, sampler: EpochSampler) -> TrainingTask:
+    recipe, n_steps = sampler.recipe, sampler.recipe.epochs * count_steps(len(sampler), sampler.recipe)
+    return TrainingTask(network, recipe, fold=sampler.fold, n_steps=n_steps, loss_terms=loss_terms_of(sampler))
 
 
 def _write_fold(  # noqa: PLR0913  # all that a fold leaves behind

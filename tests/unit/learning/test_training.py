@@ -466,11 +466,16 @@ def test_a_training_is_the_plain_loop(
         torch.testing.assert_close(trained[key], value, rtol=1e-3, atol=1e-5)
 
 
-def test_four_parts_of_a_batch_make_the_step_of_the_whole(recipe_of: RecipeOf, train: Callable[..., Run]) -> None:
-    """With norms that do not look at the batch, and 16 pictures, so that each epoch is one step."""
-    recipe = ["backbone.name=test_efficientnet_ln", "optimizer.name=sgd", "optimizer.rate=0.1", "batch.size=16"]
+@pytest.mark.parametrize(("size", "micro"), [(16, 4), (64, 16)])
+def test_four_parts_of_a_batch_make_the_step_of_the_whole(
+    recipe_of: RecipeOf, train: Callable[..., Run], size: int, micro: int
+) -> None:
+    """With norms that do not look at the batch, and as many pictures as make one step of each epoch."""
+    recipe = ["backbone.name=test_efficientnet_ln", "optimizer.name=sgd", "optimizer.rate=0.1", f"batch.size={size}"]
     recipe += ["schedule.name=constant", "schedule.warm_up=0.0"]
-    whole, parts = _weights(train(recipe_of(*recipe))), _weights(train(recipe_of(*recipe, "batch.micro=4")))
+    # 12 images of controls, and one of a case for each fifth of one
+    recipe += ["sampling=upsample", "balance.controls_per_case=0.2"] if size > 16 else []
+    whole, parts = _weights(train(recipe_of(*recipe))), _weights(train(recipe_of(*recipe, f"batch.micro={micro}")))
     assert _differ(whole, _weights(train(recipe_of(*recipe, "optimizer.rate=0.2"))))
     for key, value in whole.items():
         torch.testing.assert_close(parts[key], value, rtol=1e-4, atol=1e-6)
