@@ -1,5 +1,6 @@
 """The processes that train one network together: on the cores or GPUs of one machine, or of several under torchrun."""
 
+import math
 import os
 import sys
 import threading
@@ -86,7 +87,10 @@ def share_batch(recipe: Recipe, n_processes: int, name_or_path: str, *, micro: i
     Raises:
         ConfigError: the batch cannot be shared evenly, or a share is too small for what the recipe wants.
     """
-    micro = micro or recipe.batch.count_in_memory(n_processes)
+    if micro is None:
+        micro = recipe.batch.count_in_memory(n_processes)
+    else:
+        micro = math.gcd(micro, recipe.batch.size // n_processes)  # fits too, if fewer processes have found it
     if recipe.batch.size % (n_processes * micro):
         raise ConfigError(
             f"batch.size: found {recipe.batch.size}, which {n_processes} processes with {micro} examples in memory "

@@ -112,6 +112,11 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused(
         share_batch(recipe_of(f"batch.size={size}", *given), n, "r")
 
 
+def test_what_one_has_found_to_fit_fits_more_processes_too(recipe_of: RecipeOf) -> None:
+    recipe = recipe_of("batch.size=24", "batch.micro=auto")
+    assert [share_batch(recipe, n, "r", micro=8).batch.micro for n in (1, 2, 3, 4)] == [8, 4, 8, 2]
+
+
 def test_a_share_that_is_too_small_for_the_recipe_is_refused(recipe_of: RecipeOf) -> None:
     recipe = recipe_of("batch.size=4", "head.batch_norm=true")
     assert share_batch(recipe, 2, "r").batch.micro == 2
