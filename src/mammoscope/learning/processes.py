@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from timm.layers.norm_act import convert_sync_batchnorm
 from torch import distributed
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -26,6 +27,7 @@ from mammoscope.learning.scoring import choose_device
 from mammoscope.learning.settings import BatchSettings, Recipe
 
 Answer = TypeVar("Answer")
+Network = TypeVar("Network", bound=torch.nn.Module)
 _LOOKS_EVERY_S = 0.5
 _STOPPED = 130  # the exit code of what Ctrl-C ended
 
@@ -188,11 +190,22 @@ def gather_in_order(share: NDArray[np.float64], processes: Processes, *, n: int)
     return in_order[:n].cpu().numpy()
 
 
-def agree_on_buffers(network: torch.nn.Module, processes: Processes) -> None:
-    """Give all processes the first one's running statistics, which each took of its own share of the batches."""
+def share_statistics(network: Network, processes: Processes) -> Network:
+    """A network whose BatchNorm looks at the examples of all processes; torch has that for GPUs only.
+
+    By timm's way, because torch's (and Lightning's `sync_batchnorm`) loses the activation in a BatchNorm of timm's.
+    """
+    if processes.n == 1 or processes.device.type != "cuda":
+        return network
+    shared: Network = convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]  # timm has no types here
+    return shared
+
+
+def agree_on_weights(network: torch.nn.Module, processes: Processes) -> None:
+    """Give all processes the first one's weights, and its running statistics, which each took of its own share."""
     if processes.n > 1:
-        for buffer in network.buffers():
-            distributed.broadcast(buffer, src=0)
+        for value in network.to(processes.device).state_dict().values():
+            distributed.broadcast(value, src=0)
 
 
 def _end_with_parent() -> None:

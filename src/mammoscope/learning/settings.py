@@ -164,7 +164,10 @@ class BatchSettings(Settings):
 
 
 class Recipe(Settings):
-    """A whole recipe: `level` is what one example is; `ema` the decay of the averaged weights per step (0: none)."""
+    """A whole recipe: `level` is what one example is; `ema` the decay of the averaged weights per step (0: none).
+
+    `keep` says of which epoch the weights are scored and saved.
+    """
 
     seed: Annotated[int, Field(ge=0)] = 0
     epochs: Count = 10
@@ -172,6 +175,7 @@ class Recipe(Settings):
     sampling: SamplingStrategy = "all"
     balance: BalanceSettings = BalanceSettings()
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    keep: Literal["last", "best"] = "last"
     precision: Literal["auto", "f32", "bf16"] = "auto"
     store: StoreSettings = StoreSettings()
     picture: PictureSettings = PictureSettings()

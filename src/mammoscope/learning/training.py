@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import lightning.pytorch as lightning
 import numpy as np
 import polars as pl
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
 from lightning.pytorch.strategies import DDPStrategy
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader
@@ -29,12 +29,14 @@ from mammoscope.learning.batches import (
     held_out_batches,
     training_batches,
 )
+from mammoscope.learning.curves import Curves
 from mammoscope.learning.examples import list_examples
 from mammoscope.learning.history import History, gather_logits
+from mammoscope.learning.keep import BestWeights
 from mammoscope.learning.losses import ExampleCounts, LossTerms, set_loss_terms
 from mammoscope.learning.micro import find_micro, try_micro
 from mammoscope.learning.network import CancerNetwork, build_network, load_backbone
-from mammoscope.learning.processes import Processes, agree_on_buffers, backend_of
+from mammoscope.learning.processes import Processes, agree_on_weights, backend_of, share_statistics
 from mammoscope.learning.resume import SAVE_EVERY_S, ResumePoint, WholeFiles
 from mammoscope.learning.run import Run, forget_resume_point
 from mammoscope.learning.scoring import autocast_type, choose_device, score_batches, tabulate_scores
@@ -55,7 +57,7 @@ def select_rows(
 
     Raises:
         TableError: the manifest is not split or has no such fold, nothing is held out, or there are not both cases and
-            controls to train on.
+            controls to train on, or to choose an epoch by.
         StoreError: the store holds no picture of the manifest.
         ConfigError: a batch is bigger than the data, or as `set_loss_terms`.
     """
@@ -77,6 +79,11 @@ def select_rows(
         raise TableError(
             f"fold {fold}: found {sampled.height} images to train on without both cases and controls, expected both; "
             "split with other folds, or prepare more pictures"
+        )
+    if recipe.keep == "best" and held_out["cancer"].n_unique() != 2:  # noqa: PLR2004  # cases and controls
+        raise TableError(
+            f"keep: found 'best', but fold {fold} holds out no cases, or no controls, by which to tell an epoch from "
+            'another; split with other folds, or set keep = "last"'
         )
     if recipe.balance.scores is not None:
         training = add_scores(training, Path(recipe.balance.scores))
@@ -214,6 +221,7 @@ def train_fold(  # noqa: PLR0913  # the parts of one training, all but the first
         torch.manual_seed(recipe.seed + fold)
         network = build_network(recipe, encoder)
         load_backbone(network, recipe.backbone)
+        network = share_statistics(network, processes)
         sampler = EpochSampler(training, recipe, fold=fold)
         task = _set_task(network, sampler)
         share = EpochShare(sampler, rank=processes.rank, n_processes=processes.n)
@@ -223,8 +231,12 @@ def train_fold(  # noqa: PLR0913  # the parts of one training, all but the first
         )
         history = History(run.fold_path(fold) / "history.csv", held_out, sampler, on_step, processes=processes)
         resume = ResumePoint(run.fold_path(fold) / "resume" / "state.ckpt", share, every_s=save_every_s)
-        _fit(task, batches, held_out_loader, history=history, resume=resume)
-        agree_on_buffers(network, processes)
+        best = BestWeights(resume.path.parent, history, write_weights) if recipe.keep == "best" else None
+        curves = Curves(run.fold_path(fold) / "curves", history)
+        _fit(task, batches, held_out_loader, history=history, others=[*([best] if best else []), curves], resume=resume)
+        if best is not None and processes.is_first:
+            best.put_back(network)
+        agree_on_weights(network, processes)
         pictures = (Pictures(batch.pictures, batch.table) for batch in held_out_loader)
         logits = score_batches(network.to(device), pictures, recipe=recipe, device=device)
     logits = gather_logits(logits, processes, n=held_out.height)
@@ -292,12 +304,13 @@ def write_weights(network: CancerNetwork, path: Path) -> None:
         save_file(state, beside)
 
 
-def _fit(
+def _fit(  # noqa: PLR0913  # the parts of one fit, by name
     task: TrainingTask,
     batches: DataLoader[Batch],
     held_out: DataLoader[Batch],
     *,
     history: History,
+    others: Sequence[Callback],
     resume: ResumePoint,
 ) -> None:
     recipe, processes = task.recipe, history.processes
@@ -310,12 +323,11 @@ def _fit(
             num_nodes=processes.n // processes.n_here,
             strategy=_choose_strategy(processes),
             use_distributed_sampler=False,  # `EpochShare` is one
-            sync_batchnorm=processes.n > 1 and device.type == "cuda",  # torch has none for CPUs
             precision="32-true" if autocast_type(recipe.precision, device) is None else "bf16-mixed",
             max_epochs=recipe.epochs,
             accumulate_grad_batches=_count_accumulated(recipe, processes.n),
             gradient_clip_val=recipe.optimizer.clip_norm or None,
-            callbacks=[*averaging, history, resume],
+            callbacks=[history, *others, *averaging, resume],
             plugins=[WholeFiles()],
             logger=False,
             enable_progress_bar=False,

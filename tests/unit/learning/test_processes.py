@@ -1,5 +1,6 @@
 """Several processes train what one does: the same pictures, the same steps, the same figures."""
 
+import copy
 import os
 import re
 import subprocess
@@ -24,6 +25,7 @@ from mammoscope.learning.batches import (
     held_out_batches,
     training_batches,
 )
+from mammoscope.learning.network import build_network
 from mammoscope.learning.processes import (
     Processes,
     ask_first,
@@ -31,6 +33,7 @@ from mammoscope.learning.processes import (
     find_processes,
     launch_processes,
     share_batch,
+    share_statistics,
 )
 from mammoscope.learning.settings import Recipe
 from mammoscope.learning.training import count_batches
@@ -178,6 +181,23 @@ def test_the_others_hear_that_the_first_has_failed(monkeypatch: pytest.MonkeyPat
     assert ask_first(Processes(CPU, n=2), lambda: 7) == ask_first(Processes(CPU, rank=1, n=2), lambda: 8) == 7
 
 
+def test_the_statistics_of_batches_are_shared_on_gpus_only_and_change_nothing_else(recipe_of: RecipeOf) -> None:
+    recipe = recipe_of("backbone.name=test_efficientnet", "head.layers=[4]", "head.batch_norm=true")
+    torch.manual_seed(0)
+    network = build_network(recipe).eval()
+    pictures = torch.rand(2, 1, 64, 32)
+    plain = network(pictures).cancer
+    assert share_statistics(network, Processes(CPU, n=2)) is network
+    assert share_statistics(network, Processes(torch.device("cuda:0"))) is network
+    n_norms = sum(isinstance(each, torch.nn.BatchNorm2d | torch.nn.BatchNorm1d) for each in network.modules())
+    shared = share_statistics(copy.deepcopy(network), Processes(torch.device("cuda:1"), rank=1, n=2)).eval()
+    norms = [each for each in shared.modules() if isinstance(each, torch.nn.modules.batchnorm._BatchNorm)]
+    assert len(norms) == n_norms > 5
+    assert all(isinstance(each, torch.nn.SyncBatchNorm) for each in norms)
+    assert shared.state_dict().keys() == network.state_dict().keys()
+    torch.testing.assert_close(shared(pictures).cancer, plain)
+
+
 # two real ones
 
 
@@ -186,7 +206,7 @@ def _start(command: list[str], environment: Mapping[str, str]) -> subprocess.Com
 
 
 def _list_files(run: Path) -> list[str]:
-    return sorted(str(path.relative_to(run)) for path in run.rglob("*"))
+    return sorted(str(path.relative_to(run)) for path in run.rglob("*") if not path.name.startswith("events."))
 
 
 def test_two_processes_of_torchrun_train_what_one_does(
