@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe that ships (tiny, small, baseline) or a TOML file.")],
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe that ships (tiny, small, baseline, standard, winner) or a TOML file.")
+    ],
     cohort: Annotated[Path | None, typer.Option(help="The cohort folder, split.")] = None,
     store: Annotated[Path | None, typer.Option(help="The prepared store of the cohort.")] = None,
     output: Annotated[
