@@ -133,13 +133,15 @@ def _cut_views(examples: pl.DataFrame, most: int, rng: np.random.Generator) -> p
 
 
 class EpochShare(Sampler[Draw]):
-    """What this process draws of each epoch, in batches of `n_in_memory` examples.
+    """What one of `n_processes` draws of each epoch: every so-manieth example, in batches of `n_in_memory`.
 
+    So all of them together draw the batches of `batch.size` that one alone would, each an equal share of every batch.
     After an interruption, the epoch that was under way begins where it was.
     """
 
-    def __init__(self, sampler: EpochSampler) -> None:
-        self.sampler, self.n_in_memory = sampler, sampler.recipe.batch.micro or sampler.recipe.batch.size
+    def __init__(self, sampler: EpochSampler, *, rank: int = 0, n_processes: int = 1) -> None:
+        self.sampler, self.rank, self.n_processes = sampler, rank, n_processes
+        self.n_in_memory = sampler.recipe.batch.count_in_memory(n_processes)
         self._n_left_out_by_epoch: dict[int, int] = {}
 
     def set_epoch(self, epoch: int) -> None:
@@ -151,10 +153,11 @@ class EpochShare(Sampler[Draw]):
         self._n_left_out_by_epoch = {epoch: n_batches * self.n_in_memory}
 
     def __len__(self) -> int:
-        return len(self.sampler)
+        return len(self.sampler) // self.n_processes
 
     def __iter__(self) -> Iterator[Draw]:
-        yield from islice(self.sampler, self._n_left_out_by_epoch.get(self.sampler.epoch, 0), None)
+        own = islice(self.sampler, self.rank, None, self.n_processes)
+        yield from islice(own, self._n_left_out_by_epoch.get(self.sampler.epoch, 0), None)
 
 
 def training_batches(pictures: StorePictures, share: EpochShare) -> DataLoader[Batch]:
@@ -162,10 +165,14 @@ def training_batches(pictures: StorePictures, share: EpochShare) -> DataLoader[B
     return _loader(pictures, share, share.n_in_memory)
 
 
-def held_out_batches(pictures: StorePictures, *, size: int) -> DataLoader[Batch]:
-    """All pictures in their own order."""
-    draws = [Draw((position,)) for position in range(len(pictures))]
-    return _loader(pictures, draws, size)
+def held_out_batches(pictures: StorePictures, *, size: int, rank: int = 0, n_processes: int = 1) -> DataLoader[Batch]:
+    """All pictures in their own order, or the share of one of several processes: every so-manieth.
+
+    Shares are equally long, filled up with the last picture, because the processes wait for each other at every batch.
+    """
+    n_each = -(-len(pictures) // n_processes)
+    positions = [min(rank + number * n_processes, len(pictures) - 1) for number in range(n_each)]
+    return _loader(pictures, [Draw((position,)) for position in positions], size)
 
 
 def to_network_input(pictures: torch.Tensor, *, rows: int | None, columns: int | None) -> torch.Tensor:

@@ -24,6 +24,7 @@ from mammoscope.learning.auxiliary import label_rows
 from mammoscope.learning.batches import EpochSampler, EpochShare, StorePictures, training_batches
 from mammoscope.learning.losses import LossTerms
 from mammoscope.learning.network import CancerNetwork, build_network
+from mammoscope.learning.processes import Processes
 from mammoscope.learning.scoring import check_precision, choose_device
 from mammoscope.learning.settings import Recipe
 from mammoscope.learning.task import TrainingTask, build_optimizer
@@ -111,7 +112,9 @@ def run_range_test(  # noqa: PLR0913  # the four of every training, and what to 
         pictures = StorePictures(rows, store, encoder, labels=label_rows(rows, recipe.auxiliary))
         watch = _Watch(tested, on_step)
         with quiet_lightning():
-            trainer = build_trainer(recipe, [watch], max_epochs=-1, max_steps=tested.n_steps)
+            trainer = build_trainer(
+                recipe, [watch], processes=Processes(device), max_epochs=-1, max_steps=tested.n_steps
+            )
             trainer.fit(task, training_batches(pictures, EpochShare(sampler)))
     return watch.curve
 

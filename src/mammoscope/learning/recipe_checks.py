@@ -33,7 +33,7 @@ def check_recipe(recipe: Recipe, name_or_path: str) -> None:
     Raises:
         ConfigError: with the dotted path of the key.
     """
-    micro = recipe.batch.micro or recipe.batch.size
+    micro = recipe.batch.count_in_memory()
     if micro > recipe.batch.size or recipe.batch.size % micro:
         raise ConfigError(
             f"recipe {name_or_path}: batch.micro: found {micro}, "
@@ -159,7 +159,7 @@ def _check_loss(recipe: Recipe, name_or_path: str) -> None:
 
 
 def _check_surrogate(recipe: Recipe, name_or_path: str) -> None:
-    if (recipe.batch.micro or recipe.batch.size) == 1:
+    if recipe.batch.count_in_memory() == 1:
         raise ConfigError(
             f"recipe {name_or_path}: loss.name: found {recipe.loss.name!r} with one picture at a time, which has no "
             "others to be held against; expected batch.micro (or batch.size) of 2 or more"

@@ -198,14 +198,30 @@ class ScheduleSettings(Settings):
 
 
 class BatchSettings(Settings):
-    """`size` examples make one step of the optimizer; `micro` of them are in memory at once (default: all)."""
+    """`size` examples make one step of the optimizer; `micro` of them are in memory at once.
+
+    Of several processes, `micro` are in the memory of each; by default, its whole share of the `size`. "auto" is the
+    most that fit, found before the training.
+    """
 
     size: Count = 16
-    micro: Count | None = None
+    micro: Count | Literal["auto"] | None = None
+
+    def count_in_memory(self, n_processes: int = 1) -> int:
+        """The examples at once in the memory of a process, the most there can be where they are not found yet."""
+        return self.micro if isinstance(self.micro, int) else max(self.size // n_processes, 1)
+
+    @field_validator("micro", mode="wrap")
+    @classmethod
+    def _say_both_ways(cls, value: object, check: ValidatorFunctionWrapHandler) -> object:
+        return _check_in_one_sentence(value, check, expected="a whole number, 1 or more, or 'auto'")
 
 
 class Recipe(Settings):
-    """A whole recipe: `level` is what one example is; `ema` the decay of the averaged weights per step (0: none)."""
+    """A whole recipe: `level` is what one example is; `ema` the decay of the averaged weights per step (0: none).
+
+    `keep` says of which epoch the weights are scored and saved.
+    """
 
     seed: Annotated[int, Field(ge=0)] = 0
     epochs: Count = 10
@@ -213,6 +229,7 @@ class Recipe(Settings):
     sampling: SamplingStrategy = "all"
     balance: BalanceSettings = BalanceSettings()
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    keep: Literal["last", "best"] = "last"
     precision: Literal["auto", "f32", "bf16", "f16"] = "auto"
     store: StoreSettings = StoreSettings()
     picture: PictureSettings = PictureSettings()

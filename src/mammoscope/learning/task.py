@@ -91,9 +91,9 @@ class TrainingTask(lightning.LightningModule):
 
     def take_training_loss(self) -> float | None:
         """The mean loss over the batches of the steps taken since the last call; None where none was taken."""
-        losses = [loss.cpu() for loss in self._losses]  # those kept are on the CPU
+        losses = self._stack_losses()
         self._losses.clear()
-        return torch.stack(losses).mean().item() if losses else None
+        return losses.mean().item() if losses.numel() else None
 
     def take_skipped_steps(self) -> int:
         """The number of steps skipped since the last call."""
@@ -135,21 +135,32 @@ class TrainingTask(lightning.LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the losses and the skipped steps of the epoch that is under way."""
-        checkpoint["losses"] = torch.stack(self._losses) if self._losses else torch.empty(0)
+        """Keep the losses of the epoch that is under way, the means over the processes, and its skipped steps."""
+        losses = self._stack_losses()
+        checkpoint["losses"] = self.trainer.strategy.reduce(losses) if self._losses else losses
         checkpoint["n_skipped"] = self._n_skipped
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from there."""
         self._losses, self._n_skipped = list(checkpoint["losses"]), checkpoint["n_skipped"]
 
+    def _stack_losses(self) -> torch.Tensor:
+        """The losses of the epoch that is under way, (batch,); those before an interruption were kept on the CPU."""
+        return torch.stack([loss.to(self.device) for loss in self._losses]) if self._losses else torch.empty(0)
+
     def _begin_chance(self, batch_index: int) -> None:
-        """Chance starts anew for each batch from (seed, fold, epoch, batch in the epoch).
+        """Chance starts anew for each batch from (seed, fold, epoch, batch in the epoch, process).
 
         So a training that goes on in the midst of an epoch draws what an undisturbed one does, and nothing of chance is
         kept: what Lightning and the loader draw depends on what was before.
         """
-        seed = seed_of_batch(self.recipe, fold=self.fold, epoch=self.current_epoch, batch_index=batch_index)
+        seed = seed_of_batch(
+            self.recipe,
+            fold=self.fold,
+            epoch=self.current_epoch,
+            batch_index=batch_index,
+            process=self.global_rank,
+        )
         self.generator.manual_seed(seed)
         torch.manual_seed(seed)  # dropout draws from torch's own state, which `train_fold` has forked
 
@@ -175,9 +186,9 @@ class TrainingTask(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def seed_of_batch(recipe: Recipe, *, fold: int, epoch: int, batch_index: int) -> int:
-    """The start of all chance of a batch in memory, which is counted within its epoch."""
-    return int(np.random.SeedSequence((recipe.seed, fold, epoch, batch_index)).generate_state(1)[0])
+def seed_of_batch(recipe: Recipe, *, fold: int, epoch: int, batch_index: int, process: int = 0) -> int:
+    """The start of all chance of a batch in the memory of a process, which is counted within its epoch."""
+    return int(np.random.SeedSequence((recipe.seed, fold, epoch, batch_index, process)).generate_state(1)[0])
 
 
 def to_training_input(batch: Batch, recipe: Recipe, *, generator: torch.Generator) -> torch.Tensor:

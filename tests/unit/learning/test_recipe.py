@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import torch
 
 from mammoscope.config import build_settings, parse_toml, to_toml
 from mammoscope.errors import ConfigError
+from mammoscope.learning.network import build_network
 from mammoscope.learning.recipe import read_recipe, shipped_recipes
 from mammoscope.learning.settings import Recipe, ScheduleSettings
 
@@ -40,6 +42,45 @@ def test_baseline_is_the_public_baseline() -> None:
     assert (recipe.schedule, recipe.ema) == (ScheduleSettings(name="constant"), 0.0)
     assert (recipe.batch.size, recipe.epochs, recipe.sampling) == (16, 10, "matched-controls")
     assert recipe.loss.positive_weight == 1.0
+
+
+def test_standard_is_what_its_words_say() -> None:
+    recipe = read_recipe("standard", [])
+    assert recipe.backbone.name.startswith("convnext_small.")
+    assert (recipe.store.rows, recipe.store.columns) == (1536, 768)
+    assert (recipe.sampling, recipe.balance.least_cases, recipe.batch.size) == ("balanced-batch", 1, 16)
+    assert (recipe.ema, recipe.schedule.name, recipe.schedule.warm_up) == (0.999, "cosine", 0.05)
+    assert (recipe.precision, recipe.views.combine, recipe.batch.micro, recipe.keep) == ("bf16", "mean", "auto", "last")
+
+
+def test_winner_is_the_winners() -> None:
+    """ConvNeXt-small at 2048 x 1024, max pooling, SGD from 3e-3, 4 of 30 epochs to warm up, 1 case to 7 controls."""
+    recipe = read_recipe("winner", [])
+    assert recipe.backbone.name == "convnext_small.fb_in22k_ft_in1k_384"
+    assert recipe.backbone.options == {"drop_path_rate": 0.2}
+    assert (recipe.store.rows, recipe.store.columns, recipe.store.bits) == (2048, 1024, 8)
+    assert (recipe.head.pooling, recipe.head.dropout, recipe.level, recipe.views.combine) == (
+        "max",
+        0.5,
+        "image",
+        "mean",
+    )
+    assert (recipe.optimizer.name, recipe.optimizer.rate, recipe.schedule.name) == ("sgd", 3e-3, "cosine")
+    assert round((recipe.schedule.warm_up or 0) * recipe.epochs, 2) == 4
+    assert (recipe.epochs, recipe.batch.size, recipe.ema) == (30, 8, 0.9998)
+    assert (recipe.loss.name, 1 - recipe.loss.soften_positives) == ("bce", 0.8)
+    assert (recipe.sampling, recipe.balance.controls_per_case) == ("balanced-batch", 7.0)
+    assert recipe.balance.least_cases == 1
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_the_network_of_a_shipped_recipe_takes_its_pictures(name: str) -> None:
+    """Without memory for its weights."""
+    recipe = read_recipe(name, [])
+    rows, columns = recipe.store.rows or 512, recipe.store.columns or 256
+    with torch.device("meta"):
+        output = build_network(recipe)(torch.zeros(2, 1, rows, columns))
+    assert output.cancer.shape == (2,)
 
 
 def test_an_override_takes_the_place_of_a_value() -> None:
@@ -144,7 +185,9 @@ def test_an_override_takes_the_place_of_a_value() -> None:
         ("optimizer.most_skipped=0", r"optimizer\.most_skipped: found 0"),
         ("batch.micro=3", r"batch\.micro: found 3, expected a divisor of batch\.size, which is 4"),
         ("batch.micro=8", r"batch\.micro: found 8, expected a divisor of batch\.size, which is 4"),
-        ("batch.micro=0", r"batch\.micro: found 0"),
+        ("batch.micro=0", r"batch\.micro: found 0; expected a whole number, 1 or more, or 'auto'$"),
+        ("batch.micro=most", r"batch\.micro: found 'most'; expected a whole number, 1 or more, or 'auto'$"),
+        ("batch.micro=1.5", r"batch\.micro: found 1\.5; expected a whole number"),
         ("picture.train_rows=64", r"picture\.train_rows and _columns: expected both or neither"),
         ("picture.held_out_columns=64", r"picture\.held_out_rows and _columns: expected both or neither"),
     ],

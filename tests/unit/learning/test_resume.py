@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import torch
 from fsspec.implementations.local import LocalFileOpener
 from safetensors.torch import load_file
 
+from mammoscope.errors import RunError
 from mammoscope.imaging.store import PreparedStore
 from mammoscope.learning import training
 from mammoscope.learning.history import History
@@ -137,6 +139,16 @@ def test_a_training_without_points_between_goes_on_after_its_last_whole_epoch(
     assert _differ(undisturbed, run) == []
     assert _history(undisturbed).equals(_history(run))
     assert not (run.fold_path(0) / "resume").exists()
+
+
+def test_a_fold_goes_on_with_the_batches_in_memory_that_it_had(
+    recipe_of: RecipeOf, start_tiny_run: StartRun, attempt: Callable[..., _Progress]
+) -> None:
+    run = start_tiny_run(recipe_of("batch.micro=2"))
+    attempt(run, 6)
+    with pytest.raises(RunError, match=r"by 1 processes with 2 examples in memory, found 1 with 4; go on with"):
+        attempt(replace(run, recipe=recipe_of("batch.micro=4")))
+    assert attempt(run).n_skipped == 4
 
 
 @pytest.mark.parametrize(("every", "n_written"), [(0.0, 7), (3.0, 2), (7.0, 1), (8.0, 0)])

