@@ -69,9 +69,8 @@ def train(
     # before torch is loaded, which takes long, so that a misspelt key is told at once
     read = read_recipe(recipe, assignments or [])
     from mammoscope.learning.processes import ask_first, find_processes, joined, launch_processes, share_batch
-    from mammoscope.learning.run import start_run
+    from mammoscope.learning.run import settle_picture_sizes, start_run
     from mammoscope.learning.scoring import check_precision
-    from mammoscope.learning.training import list_folds
     from mammoscope.learning.weights import adopt_metadata
 
     wanted = adopt_metadata(read, weights)
@@ -88,20 +87,17 @@ def train(
     if cohort is None or store is None or output is None:
         raise UserInputError("train: expected --cohort, --store and --output; give all three, or --print-recipe")
     manifest, prepared = read_manifest(cohort), open_store(store)
+    wanted = settle_picture_sizes(wanted, prepared.settings)
     _check(wanted, manifest, prepared)
     made_from = _describe_data(cohort, store, manifest, prepared)
-    n_examples_by_fold = {
-        each: _count_examples(manifest, prepared, shared, fold=each)
-        for each in ([fold] if fold is not None else list_folds(manifest))
-    }
+    n_examples_by_fold = _count_examples(manifest, prepared, shared, fold=fold)
     if n_processes > processes.n:
         start_run(output, wanted, prepared.settings, made_from=made_from)  # what it refuses, it refuses at once
         raise typer.Exit(launch_processes(n_processes, sys.argv[1:]))
     with joined(processes):
         made_from |= _find_micro(wanted, manifest, prepared, output, fold=min(n_examples_by_fold), processes=processes)
-        shared = share_batch(wanted, n_processes, recipe, micro=made_from.get("batch_micro"))
         run = ask_first(processes, partial(start_run, output, wanted, prepared.settings, made_from=made_from))
-        sharing = replace(run, recipe=shared)
+        sharing = replace(run, recipe=share_batch(wanted, n_processes, recipe, micro=made_from.get("batch_micro")))
         _train_folds(sharing, manifest, prepared, n_examples_by_fold, save_every_s=save_every, processes=processes)
     if processes.is_first:
         _finish(run, manifest, prepared, recipe=recipe, as_json=as_json)
@@ -131,13 +127,11 @@ def _check(recipe: "Recipe", manifest: "pl.DataFrame", store: "PreparedStore") -
     """Refuse what cannot be built, or not from these data, before the run folder is made."""
     from mammoscope.learning.breast_table import check_columns
     from mammoscope.learning.network import build_network
-    from mammoscope.learning.run import settle_picture_sizes
     from mammoscope.learning.table_inputs import TableSettings
     from mammoscope.learning.training import check_store
 
     check_store(store, recipe)
-    without_table = recipe.model_copy(update={"table": TableSettings()})  # its sizes follow from the rows of a fold
-    build_network(settle_picture_sizes(without_table, store.settings))
+    build_network(recipe.model_copy(update={"table": TableSettings()}))  # its sizes follow from the rows of a fold
     if recipe.second_stage is not None:
         check_columns(manifest, recipe.second_stage.columns)
 
@@ -249,14 +243,19 @@ def _stack(run: "Run", manifest: "pl.DataFrame", scores: "pl.DataFrame") -> dict
     return {"second_stage": f"difference of breast AUC: {format_estimate(gain.value, gain.interval, gain.reason)}"}
 
 
-def _count_examples(manifest: "pl.DataFrame", store: "PreparedStore", recipe: "Recipe", *, fold: int) -> int:
-    """The examples of an epoch of a fold; all folds are checked so before the run folder is made."""
+def _count_examples(
+    manifest: "pl.DataFrame", store: "PreparedStore", recipe: "Recipe", *, fold: int | None
+) -> dict[int, int]:
+    """The examples of an epoch of each fold to train; all folds are checked so before the run folder is made."""
     from mammoscope.learning.batches import EpochSampler
-    from mammoscope.learning.training import fit_table, select_rows
+    from mammoscope.learning.training import fit_table, list_folds, select_rows
 
-    training, _ = select_rows(manifest, store, fold=fold, recipe=recipe)
-    fit_table(training, recipe)
-    return len(EpochSampler(training, recipe, fold=fold))
+    n_examples_by_fold = {}
+    for each in list_folds(manifest) if fold is None else [fold]:
+        training, _ = select_rows(manifest, store, fold=each, recipe=recipe)
+        fit_table(training, recipe)
+        n_examples_by_fold[each] = len(EpochSampler(training, recipe, fold=each))
+    return n_examples_by_fold
 
 
 def _train_folds(

@@ -17,6 +17,8 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Pixels = Annotated[int, Field(ge=16, le=8192)]  # as of prepared pictures
+WARM_UPS = ("warm_up", "warm_up_steps", "warm_up_epochs")
+"""The keys of a schedule of which one may say how long the rate rises."""
 
 
 def _check_in_one_sentence(value: object, check: ValidatorFunctionWrapHandler, *, expected: str) -> object:
@@ -193,8 +195,7 @@ class ScheduleSettings(Settings):
     @property
     def given_warm_ups(self) -> dict[str, float]:
         """The keys that say how long the rate rises, those that are given."""
-        keys = ("warm_up", "warm_up_steps", "warm_up_epochs")
-        return {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
+        return {key: getattr(self, key) for key in WARM_UPS if getattr(self, key) is not None}
 
 
 class BatchSettings(Settings):

@@ -66,7 +66,8 @@ def test_winner_is_the_winners() -> None:
         "mean",
     )
     assert (recipe.optimizer.name, recipe.optimizer.rate, recipe.schedule.name) == ("sgd", 3e-3, "cosine")
-    assert round((recipe.schedule.warm_up or 0) * recipe.epochs, 2) == 4
+    assert recipe.schedule.warm_up_epochs == 4
+    assert recipe.optimizer.rate * recipe.schedule.floor == pytest.approx(5e-5, rel=0.01)
     assert (recipe.epochs, recipe.batch.size, recipe.ema) == (30, 8, 0.9998)
     assert (recipe.loss.name, 1 - recipe.loss.soften_positives) == ("bce", 0.8)
     assert (recipe.sampling, recipe.balance.controls_per_case) == ("balanced-batch", 7.0)

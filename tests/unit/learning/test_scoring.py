@@ -95,7 +95,7 @@ def test_what_half_precision_cannot_hold_is_scored_in_full_precision(
         expected = torch.sigmoid(network.eval()(grey).cancer.double())
         with torch.autocast("cpu", torch.float16):
             assert not network(grey).cancer.isfinite().any()
-    network.head.register_forward_hook(lambda _, __, output: seen.append(output.dtype))
+    network.head[-1].register_forward_hook(lambda _, __, output: seen.append(output.dtype))
     monkeypatch.setattr(scoring, "autocast_type", lambda *_: torch.float16)
     scores = score_batches(network, [Pictures(pictures)], recipe=recipe_of(), device=CPU).probabilities
     assert seen == [torch.float16, torch.float32]
