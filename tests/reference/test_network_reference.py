@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
 from timm.layers.adaptive_avgmax_pool import SelectAdaptivePool2d
 
-from mammoscope.learning.network import Pooling, build_network, load_backbone
+from mammoscope.learning.head import Pooling
+from mammoscope.learning.network import build_network
 from mammoscope.learning.settings import BackboneSettings, Recipe
+from mammoscope.learning.weights import load_backbone
 
 FEATURES = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]], [[0.0, 0.0], [0.0, 4.0]]]])  # (picture, 2 channels, row, column)
 
@@ -24,11 +27,11 @@ FEATURES = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]], [[0.0, 0.0], [0.0, 4.0]]]]) 
     ],
 )
 def test_pooling_worked_by_hand(kind: str, expected: list[float]) -> None:
-    assert Pooling(kind)(FEATURES)[0].tolist() == pytest.approx(expected, rel=1e-6)
+    assert Pooling(kind, 2)(FEATURES)[0].tolist() == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_generalised_mean_of_power_1_is_the_mean() -> None:
-    pooling = Pooling("gem")
+    pooling = Pooling("gem", 5)
     assert pooling.power is not None
     pooling.power.data.fill_(1.0)
     features = torch.rand(3, 5, 4, 2, generator=torch.Generator().manual_seed(2)) + 0.01
@@ -36,7 +39,7 @@ def test_the_generalised_mean_of_power_1_is_the_mean() -> None:
 
 
 def test_the_power_of_the_generalised_mean_is_learned_and_stays_finite_on_zeros() -> None:
-    pooling = Pooling("gem")
+    pooling = Pooling("gem", 2)
     assert pooling.power is not None
     pooling(torch.zeros(1, 2, 2, 2)).sum().backward()
     assert pooling.power.grad is not None
@@ -46,11 +49,39 @@ def test_the_power_of_the_generalised_mean_is_learned_and_stays_finite_on_zeros(
 @pytest.mark.parametrize("kind", ["avg", "max", "catavgmax"])
 def test_pooling_is_timms(kind: str) -> None:
     features = torch.randn(2, 6, 5, 3, generator=torch.Generator().manual_seed(3))
-    ours, theirs = Pooling(kind)(features), SelectAdaptivePool2d(pool_type=kind, flatten=True)(features)
+    ours, theirs = Pooling(kind, 6)(features), SelectAdaptivePool2d(pool_type=kind, flatten=True)(features)
     if kind == "catavgmax":
         torch.testing.assert_close(ours.sort(dim=1).values, theirs.sort(dim=1).values)
     else:
         torch.testing.assert_close(ours, theirs)
+
+
+def test_attention_over_places_is_the_equation_of_its_paper() -> None:
+    """Equations 8 and 9 of arXiv:1802.04712, place by place, in numpy."""
+    torch.manual_seed(14)
+    pooling = Pooling("attention", 6)
+    attention = pooling.attention
+    assert attention is not None
+    features = torch.randn(2, 6, 3, 2)
+    signal, gate = (part.weight.detach().numpy() for part in (attention.signal, attention.gate))
+    for each in range(2):
+        places = features[each].reshape(6, 6).numpy().T  # (place, channel)
+        scores = []
+        for place in places:
+            tanh = np.tanh(signal @ place + attention.signal.bias.detach().numpy())
+            sigmoid = 1 / (1 + np.exp(-(gate @ place + attention.gate.bias.detach().numpy())))
+            scores.append((attention.weight.weight.detach().numpy() @ (tanh * sigmoid)).item())  # its bias cancels out
+        weights = np.exp(scores) / np.exp(scores).sum()
+        expected = sum(weight * place for weight, place in zip(weights, places, strict=True))
+        assert pooling(features)[each].tolist() == pytest.approx(expected.tolist(), rel=1e-5, abs=1e-6)
+
+
+def test_attention_that_tells_no_place_from_another_is_the_mean() -> None:
+    pooling = Pooling("attention", 5)
+    assert pooling.attention is not None
+    torch.nn.init.zeros_(pooling.attention.weight.weight)
+    features = torch.randn(3, 5, 4, 2, generator=torch.Generator().manual_seed(15))
+    torch.testing.assert_close(pooling(features), features.mean(dim=(2, 3)))
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet"])

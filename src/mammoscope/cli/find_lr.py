@@ -42,15 +42,17 @@ def find_lr(
     from mammoscope.learning.recipe import read_recipe
 
     read = read_recipe(recipe, assignments or [])  # before torch is loaded, which takes long
-    from mammoscope.learning.network import adopt_metadata
     from mammoscope.learning.rate_figure import check_picture_path
     from mammoscope.learning.rate_search import RateRange, propose_rate, run_range_test
+    from mammoscope.learning.run import settle_picture_sizes
     from mammoscope.learning.training import check_store
+    from mammoscope.learning.weights import adopt_metadata
 
     check_picture_path(output)
     tested, wanted = RateRange(lowest, highest, steps), adopt_metadata(read, weights)
     manifest, prepared = read_manifest(cohort), open_store(store)
     check_store(prepared, wanted)
+    wanted = settle_picture_sizes(wanted, prepared.settings)
     with progress_bar(f"find-lr fold {fold}", steps) as advance:
         curve = run_range_test(wanted, manifest, prepared, fold=fold, tested=tested, on_step=advance)
     try:

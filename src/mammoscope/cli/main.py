@@ -1,5 +1,6 @@
 """The entry point: the list of commands, and the one place that turns errors into sentences and exit codes."""
 
+import os
 import sys
 import traceback
 from typing import Annotated
@@ -33,6 +34,8 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
+            if _other_process():
+                raise typer.Exit(130) from None
             going_on = "; the same command goes on where it was" if ctx.invoked_subcommand in _RESUMABLE else ""
             sys.stderr.write(f"stopped by Ctrl-C{going_on}\n")
             raise typer.Exit(130) from None
@@ -89,10 +92,16 @@ def main() -> None:
         sys.exit(_report(error))
 
 
+def _other_process() -> str:
+    """Which one this is of several processes of torchrun, for all but the first, whose sentences are the user's."""
+    rank = os.environ.get("RANK", "0") if "TORCHELASTIC_RUN_ID" in os.environ else "0"
+    return "" if rank == "0" else f" in process {rank}"
+
+
 def _report(error: Exception) -> int:
     if "--debug" in sys.argv:
         traceback.print_exception(error)
-    sys.stderr.write(f"error: {_sentence(error)}\n")
+    sys.stderr.write(f"error{_other_process()}: {_sentence(error)}\n")
     return 2 if isinstance(error, UserInputError | OSError) else 1
 
 

@@ -1,7 +1,11 @@
 """`mammoscope train`: a recipe, a cohort and its prepared store to a run folder."""
 
+import os
+import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,12 +16,15 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mammoscope.imaging.store import PreparedStore
+    from mammoscope.learning.processes import Processes
     from mammoscope.learning.run import Run
     from mammoscope.learning.settings import Recipe
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe that ships (tiny, small, baseline) or a TOML file.")],
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe that ships (tiny, small, baseline, standard, winner) or a TOML file.")
+    ],
     cohort: Annotated[Path | None, typer.Option(help="The cohort folder, split.")] = None,
     store: Annotated[Path | None, typer.Option(help="The prepared store of the cohort.")] = None,
     output: Annotated[
@@ -29,6 +36,12 @@ def train(
     ] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="Another value for a key of the recipe: optimizer.rate=0.001")
+    ] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute; auto: the GPU, if there is one.")
+    ] = "auto",
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="GPUs of this machine to train on together, or processes on a CPU.")
     ] = None,
     save_every: Annotated[
         float, typer.Option(min=0, help="Seconds between the points to go on from; 0: after every step.")
@@ -46,7 +59,7 @@ def train(
 
     Example: mammoscope train small --cohort cohort --store store -o run --fold 0
     """
-    from mammoscope.cohort.manifest import manifest_hash, read_manifest
+    from mammoscope.cohort.manifest import read_manifest
     from mammoscope.config import to_toml
     from mammoscope.imaging.store import open_store
     from mammoscope.learning.recipe import read_recipe
@@ -55,9 +68,10 @@ def train(
         raise UserInputError("train: found --print-recipe and --show-batch, expected one of them; leave one out")
     # before torch is loaded, which takes long, so that a misspelt key is told at once
     read = read_recipe(recipe, assignments or [])
-    from mammoscope.learning.network import adopt_metadata
-    from mammoscope.learning.run import collect_scores, start_run
-    from mammoscope.learning.training import list_folds
+    from mammoscope.learning.processes import ask_first, find_processes, joined, launch_processes, share_batch
+    from mammoscope.learning.run import settle_picture_sizes, start_run
+    from mammoscope.learning.scoring import check_precision
+    from mammoscope.learning.weights import adopt_metadata
 
     wanted = adopt_metadata(read, weights)
     if print_recipe:
@@ -66,29 +80,47 @@ def train(
     if show_batch is not None:
         _show_batch(wanted, cohort, store, show_batch, name=recipe, fold=fold, as_json=as_json)
         return
+    processes = find_processes(device, devices, os.environ)
+    check_precision(wanted, processes.device)
+    n_processes = processes.n if processes.n > 1 else devices or 1
+    shared = share_batch(wanted, n_processes, recipe)
     if cohort is None or store is None or output is None:
         raise UserInputError("train: expected --cohort, --store and --output; give all three, or --print-recipe")
     manifest, prepared = read_manifest(cohort), open_store(store)
+    wanted = settle_picture_sizes(wanted, prepared.settings)
     _check(wanted, manifest, prepared)
-    made_from = {
-        "cohort": str(cohort.resolve()),
-        "store": str(store.resolve()),
-        "sources": sorted(manifest["source"].unique()),
-        "manifest_hash": manifest_hash(manifest),
-        "store_hash": prepared.content_hash,
-    }
-    n_batches_by_fold = {
-        each: _count_batches(manifest, prepared, wanted, fold=each)
-        for each in ([fold] if fold is not None else list_folds(manifest))
-    }
-    run = start_run(output, wanted, prepared.settings, made_from=made_from)
-    _train_folds(run, manifest, prepared, n_batches_by_fold, save_every_s=save_every)
-    scores = collect_scores(run)
-    _choose_operating_points(run, scores)
-    stacked = _stack(run, manifest, scores)
-    n_scored = scores["image_id"].count()
-    facts = {"recipe": recipe, "images_scored": n_scored, **stacked, **_summarise(run, manifest, prepared)}
-    print_summary("trained", facts, as_json=as_json)
+    made_from = _describe_data(cohort, store, manifest, prepared)
+    n_examples_by_fold = _count_examples(manifest, prepared, shared, fold=fold)
+    if n_processes > processes.n:
+        start_run(output, wanted, prepared.settings, made_from=made_from)  # what it refuses, it refuses at once
+        raise typer.Exit(launch_processes(n_processes, sys.argv[1:]))
+    with joined(processes):
+        made_from |= _find_micro(wanted, manifest, prepared, output, fold=min(n_examples_by_fold), processes=processes)
+        run = ask_first(processes, partial(start_run, output, wanted, prepared.settings, made_from=made_from))
+        sharing = replace(run, recipe=share_batch(wanted, n_processes, recipe, micro=made_from.get("batch_micro")))
+        _train_folds(sharing, manifest, prepared, n_examples_by_fold, save_every_s=save_every, processes=processes)
+    if processes.is_first:
+        _finish(run, manifest, prepared, recipe=recipe, as_json=as_json)
+
+
+def _find_micro(
+    recipe: "Recipe",
+    manifest: "pl.DataFrame",
+    store: "PreparedStore",
+    output: Path,
+    *,
+    fold: int,
+    processes: "Processes",
+) -> dict[str, int]:
+    """What `batch.micro = "auto"` comes to, for the record: what was found at the start of the run, or is found now."""
+    from mammoscope.learning.micro import recorded_micro
+    from mammoscope.learning.processes import ask_first
+    from mammoscope.learning.training import choose_micro
+
+    if recipe.batch.micro != "auto":
+        return {}
+    trying = partial(choose_micro, manifest, store, fold=fold, recipe=recipe, processes=processes)
+    return {"batch_micro": ask_first(processes, lambda: recorded_micro(output) or trying())}
 
 
 def _check(recipe: "Recipe", manifest: "pl.DataFrame", store: "PreparedStore") -> None:
@@ -98,8 +130,8 @@ def _check(recipe: "Recipe", manifest: "pl.DataFrame", store: "PreparedStore") -
     from mammoscope.learning.table_inputs import TableSettings
     from mammoscope.learning.training import check_store
 
-    build_network(recipe.model_copy(update={"table": TableSettings()}))  # its sizes follow from the rows of a fold
     check_store(store, recipe)
+    build_network(recipe.model_copy(update={"table": TableSettings()}))  # its sizes follow from the rows of a fold
     if recipe.second_stage is not None:
         check_columns(manifest, recipe.second_stage.columns)
 
@@ -131,6 +163,30 @@ def _show_batch(
     write_contact_sheet(target, draw_contact_sheet(seen, title=f"{Path(name).stem}, fold {shown}: the first batch"))
     facts = {"recipe": name, "fold": shown, "pictures": len(seen.is_case), "cases": sum(seen.is_case), "sheet": target}
     print_summary("shown", facts, as_json=as_json)
+
+
+def _describe_data(cohort: Path, store: Path, manifest: "pl.DataFrame", prepared: "PreparedStore") -> dict[str, Any]:
+    from mammoscope.cohort.manifest import manifest_hash
+
+    return {
+        "cohort": str(cohort.resolve()),
+        "store": str(store.resolve()),
+        "sources": sorted(manifest["source"].unique()),
+        "manifest_hash": manifest_hash(manifest),
+        "store_hash": prepared.content_hash,
+    }
+
+
+def _finish(run: "Run", manifest: "pl.DataFrame", prepared: "PreparedStore", *, recipe: str, as_json: bool) -> None:
+    """What follows when the folds are trained: all scores, operating points, the second stage, and the summary."""
+    from mammoscope.learning.run import collect_scores
+
+    scores = collect_scores(run)
+    _choose_operating_points(run, scores)
+    stacked = _stack(run, manifest, scores)
+    n_scored = scores["image_id"].count()
+    facts = {"recipe": recipe, "images_scored": n_scored, **stacked, **_summarise(run, manifest, prepared)}
+    print_summary("trained", facts, as_json=as_json)
 
 
 def _summarise(run: "Run", manifest: "pl.DataFrame", store: "PreparedStore") -> dict[str, object]:
@@ -187,31 +243,38 @@ def _stack(run: "Run", manifest: "pl.DataFrame", scores: "pl.DataFrame") -> dict
     return {"second_stage": f"difference of breast AUC: {format_estimate(gain.value, gain.interval, gain.reason)}"}
 
 
-def _count_batches(manifest: "pl.DataFrame", store: "PreparedStore", recipe: "Recipe", *, fold: int) -> int:
-    """The batches of a fold's training; all folds are checked so before the run folder is made."""
+def _count_examples(
+    manifest: "pl.DataFrame", store: "PreparedStore", recipe: "Recipe", *, fold: int | None
+) -> dict[int, int]:
+    """The examples of an epoch of each fold to train; all folds are checked so before the run folder is made."""
     from mammoscope.learning.batches import EpochSampler
-    from mammoscope.learning.scoring import check_precision, choose_device
-    from mammoscope.learning.training import count_batches, fit_table, select_rows
+    from mammoscope.learning.training import fit_table, list_folds, select_rows
 
-    check_precision(recipe, choose_device())
-    training, _ = select_rows(manifest, store, fold=fold, recipe=recipe)
-    fit_table(training, recipe)
-    return count_batches(len(EpochSampler(training, recipe, fold=fold)), recipe)
+    n_examples_by_fold = {}
+    for each in list_folds(manifest) if fold is None else [fold]:
+        training, _ = select_rows(manifest, store, fold=each, recipe=recipe)
+        fit_table(training, recipe)
+        n_examples_by_fold[each] = len(EpochSampler(training, recipe, fold=each))
+    return n_examples_by_fold
 
 
 def _train_folds(
     run: "Run",
     manifest: "pl.DataFrame",
     store: "PreparedStore",
-    n_batches_by_fold: dict[int, int],
+    n_examples_by_fold: dict[int, int],
     *,
     save_every_s: float,
+    processes: "Processes",
 ) -> None:
     """Train the folds that are not done yet."""
-    from mammoscope.learning.training import train_fold
+    from mammoscope.learning.processes import ask_first
+    from mammoscope.learning.training import count_batches, train_fold
 
-    for fold, n_batches in n_batches_by_fold.items():
-        if fold in run.trained_folds:
+    done = ask_first(processes, lambda: run.trained_folds)
+    for fold, n_examples in n_examples_by_fold.items():
+        if fold in done:
             continue
+        n_batches = count_batches(n_examples, run.recipe, n_processes=processes.n)
         with progress_bar(f"train fold {fold}", n_batches) as advance:
-            train_fold(run, manifest, store, fold=fold, on_step=advance, save_every_s=save_every_s)
+            train_fold(run, manifest, store, fold=fold, on_step=advance, save_every_s=save_every_s, processes=processes)

@@ -103,12 +103,14 @@ def draw_groups(groups: Sequence[SampleResult], overall: SampleResult, *, name: 
 
 
 def draw_histories(histories: Sequence[History]) -> tuple[Figure, ...]:
-    """Training loss and AUC of held-out breasts after each epoch, a line for each fold; none where nothing was kept."""
+    """Training loss, AUC of held-out breasts and rate after each epoch, a line for each fold; only what was kept."""
     losses = [(history, history.train_loss) for history in histories]
+    rates = [(history, history.rate) for history in histories]
     aucs = [(history, history.held_out_auc) for history in histories]
     drawn = [
         _draw_history(losses, name="loss", label="Training loss"),
         _draw_history(aucs, name="held-out", label="AUC of held-out breasts"),
+        _draw_history(rates, name="rate", label="Learning rate", form=".3g"),
     ]
     return tuple(figure for figure in drawn if figure is not None)
 
@@ -118,7 +120,9 @@ def name_of(group: SampleResult) -> str:
     return "not recorded" if group.group is None else group.group
 
 
-def _draw_history(series: Sequence[tuple[History, tuple[float, ...]]], *, name: str, label: str) -> Figure | None:
+def _draw_history(
+    series: Sequence[tuple[History, tuple[float, ...]]], *, name: str, label: str, form: str = ".3f"
+) -> Figure | None:
     if not any(np.isfinite(values).any() for _, values in series):
         return None
     with mpl.rc_context(STYLE):
@@ -129,7 +133,7 @@ def _draw_history(series: Sequence[tuple[History, tuple[float, ...]]], *, name: 
         axes.set(xlabel="Epoch", ylabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(frameon=False, fontsize=10, handlelength=2.6)
-        return Figure(name, to_svg(canvas, name), _describe_history(series, label))
+        return Figure(name, to_svg(canvas, name), _describe_history(series, label, form))
 
 
 def _with_interval(label: str, result: SampleResult) -> str:
@@ -188,10 +192,10 @@ def _is_near(f1: float | None, band: CurveBand, best: int) -> bool:
     return f1 is not None and highest is not None and f1 >= 0.9 * highest
 
 
-def _describe_history(series: Sequence[tuple[History, tuple[float, ...]]], label: str) -> str:
+def _describe_history(series: Sequence[tuple[History, tuple[float, ...]]], label: str, form: str) -> str:
     parts = []
     for history, values in series:
         measured = [value for value in values if math.isfinite(value)]
         if measured:
-            parts.append(f"fold {history.fold} from {measured[0]:.3f} to {measured[-1]:.3f}")
+            parts.append(f"fold {history.fold} from {measured[0]:{form}} to {measured[-1]:{form}}")
     return f"{label} after each epoch: {'; '.join(parts)}."

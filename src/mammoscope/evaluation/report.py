@@ -30,6 +30,7 @@ _SENTENCE_BY_KIND = {
 _TRAINING_CAPTIONS = {
     "loss": "Loss on the images trained on; a line for each fold that was held out.",
     "held-out": "AUC of the breasts of the fold that was held out from the training.",
+    "rate": "The learning rate at the end of each epoch.",
 }
 _SIDE_BY_CODE = {Laterality.LEFT.value: "left", Laterality.RIGHT.value: "right"}
 # what a run may say about itself on a page that is passed on: never where files lie, nor on whose machine

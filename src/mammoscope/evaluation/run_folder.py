@@ -23,6 +23,7 @@ class History:
     epochs: tuple[float, ...]
     train_loss: tuple[float, ...]
     held_out_auc: tuple[float, ...]
+    rate: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,7 @@ def _history(fold: str, table: pl.DataFrame) -> History:
         epochs=_numbers(table, "epoch"),
         train_loss=_numbers(table, "train_loss"),
         held_out_auc=_numbers(table, "held_out_breast_auc"),
+        rate=_numbers(table, "rate"),
     )
 
 

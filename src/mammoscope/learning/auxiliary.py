@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 
 from mammoscope.anatomy import View
+from mammoscope.errors import ConfigError
 from mammoscope.learning.settings import AuxiliarySettings
 
 MISSING = -1
@@ -38,6 +39,25 @@ def count_logits(settings: AuxiliarySettings) -> dict[str, int]:
 def encode_labels(rows: pl.DataFrame) -> dict[str, torch.Tensor]:
     """The labels of manifest rows for each head, whole numbers (image,); `MISSING` where the manifest has no value."""
     return {head: _encode(rows[head], classes) for head, classes in CLASSES.items()}
+
+
+def label_rows(rows: pl.DataFrame, settings: AuxiliarySettings) -> dict[str, torch.Tensor] | None:
+    """The labels of rows to train on, for the heads that have a weight; None where none has.
+
+    Raises:
+        ConfigError: no row has a value for one of them.
+    """
+    heads = count_logits(settings)
+    if not heads:
+        return None
+    labels_by_head = {head: labels for head, labels in encode_labels(rows).items() if head in heads}
+    for head, labels in labels_by_head.items():
+        if (labels == MISSING).all():
+            raise ConfigError(
+                f"auxiliary.{head}: found {getattr(settings, head):g}, but {head} is empty in all {rows.height} images "
+                "to train on; leave this key out, or give a cohort that knows it"
+            )
+    return labels_by_head
 
 
 def auxiliary_loss(

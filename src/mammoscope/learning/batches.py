@@ -23,7 +23,8 @@ class Batch(NamedTuple):
 
     `examples` has the number of the example of each picture, 0 and up, (picture,); `targets` are 0 or 1, (example,).
     `strengths` say how many times as much as the recipe says each picture is changed; empty is once. `table` is what
-    the manifest says of each picture, None where the network is not given it.
+    the manifest says of each picture, None where the network is not given it; `labels` the answers to each further
+    question, (picture,), as of `encode_labels`, None where there are no questions.
     """
 
     pictures: torch.Tensor
@@ -31,6 +32,7 @@ class Batch(NamedTuple):
     targets: torch.Tensor
     strengths: tuple[float, ...] = ()
     table: TableTensors | None = None
+    labels: dict[str, torch.Tensor] | None = None
 
 
 class Pictures(NamedTuple):
@@ -50,15 +52,24 @@ class Draw(NamedTuple):
 class StorePictures(Dataset[Batch]):
     """The pictures and outcomes of manifest rows, and with an encoder their table; a list of draws gives a batch.
 
+    `labels` are those of the rows, (row,), for each further question.
+
     Raises:
         TableError: a number of the table is not finite.
     """
 
-    def __init__(self, rows: pl.DataFrame, store: PreparedStore, encoder: TableEncoder | None = None) -> None:
+    def __init__(
+        self,
+        rows: pl.DataFrame,
+        store: PreparedStore,
+        encoder: TableEncoder | None = None,
+        *,
+        labels: dict[str, torch.Tensor] | None = None,
+    ) -> None:
         self.image_ids: list[str] = rows["image_id"].to_list()
         self.targets = torch.tensor(rows["cancer"].cast(pl.Float32).to_list())
         self.table = None if encoder is None else to_tensors(encoder.encode(rows))
-        self.store = store
+        self.labels, self.store = labels, store
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -76,6 +87,7 @@ class StorePictures(Dataset[Batch]):
             self.targets[[draw.positions[0] for draw in draws]],
             tuple(draw.strength for draw in draws for _ in draw.positions),
             None if self.table is None else self.table.take(positions),
+            None if self.labels is None else {head: labels[positions] for head, labels in self.labels.items()},
         )
 
 
@@ -121,13 +133,15 @@ def _cut_views(examples: pl.DataFrame, most: int, rng: np.random.Generator) -> p
 
 
 class EpochShare(Sampler[Draw]):
-    """What this process draws of each epoch, in batches of `n_in_memory` examples.
+    """What one of `n_processes` draws of each epoch: every so-manieth example, in batches of `n_in_memory`.
 
+    So all of them together draw the batches of `batch.size` that one alone would, each an equal share of every batch.
     After an interruption, the epoch that was under way begins where it was.
     """
 
-    def __init__(self, sampler: EpochSampler) -> None:
-        self.sampler, self.n_in_memory = sampler, sampler.recipe.batch.micro or sampler.recipe.batch.size
+    def __init__(self, sampler: EpochSampler, *, rank: int = 0, n_processes: int = 1) -> None:
+        self.sampler, self.rank, self.n_processes = sampler, rank, n_processes
+        self.n_in_memory = sampler.recipe.batch.count_in_memory(n_processes)
         self._n_left_out_by_epoch: dict[int, int] = {}
 
     def set_epoch(self, epoch: int) -> None:
@@ -139,10 +153,11 @@ class EpochShare(Sampler[Draw]):
         self._n_left_out_by_epoch = {epoch: n_batches * self.n_in_memory}
 
     def __len__(self) -> int:
-        return len(self.sampler)
+        return len(self.sampler) // self.n_processes
 
     def __iter__(self) -> Iterator[Draw]:
-        yield from islice(self.sampler, self._n_left_out_by_epoch.get(self.sampler.epoch, 0), None)
+        own = islice(self.sampler, self.rank, None, self.n_processes)
+        yield from islice(own, self._n_left_out_by_epoch.get(self.sampler.epoch, 0), None)
 
 
 def training_batches(pictures: StorePictures, share: EpochShare) -> DataLoader[Batch]:
@@ -150,10 +165,14 @@ def training_batches(pictures: StorePictures, share: EpochShare) -> DataLoader[B
     return _loader(pictures, share, share.n_in_memory)
 
 
-def held_out_batches(pictures: StorePictures, *, size: int) -> DataLoader[Batch]:
-    """All pictures in their own order."""
-    draws = [Draw((position,)) for position in range(len(pictures))]
-    return _loader(pictures, draws, size)
+def held_out_batches(pictures: StorePictures, *, size: int, rank: int = 0, n_processes: int = 1) -> DataLoader[Batch]:
+    """All pictures in their own order, or the share of one of several processes: every so-manieth.
+
+    Shares are equally long, filled up with the last picture, because the processes wait for each other at every batch.
+    """
+    n_each = -(-len(pictures) // n_processes)
+    positions = [min(rank + number * n_processes, len(pictures) - 1) for number in range(n_each)]
+    return _loader(pictures, [Draw((position,)) for position in positions], size)
 
 
 def to_network_input(pictures: torch.Tensor, *, rows: int | None, columns: int | None) -> torch.Tensor:

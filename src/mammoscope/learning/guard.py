@@ -49,7 +49,8 @@ class Guard(Callback):
             ConfigError: as many steps in a row as the recipe allows have been skipped.
         """
         task = cast("TrainingTask", pl_module)
-        has_losses = bool(torch.isfinite(torch.stack(task.step_losses)).all())
+        has_own_losses = bool(torch.isfinite(torch.stack(task.step_losses)).all())
+        has_losses = trainer.strategy.reduce_boolean_decision(has_own_losses, all=True)  # all processes do the same
         is_taken = has_losses and _are_finite(parameter.grad for parameter in task.parameters())
         task.end_step(is_taken=is_taken)
         self._has_stepped = is_taken

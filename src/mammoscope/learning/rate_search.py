@@ -20,13 +20,16 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from mammoscope.errors import ConfigError, UserInputError
 from mammoscope.imaging.store import PreparedStore
+from mammoscope.learning.auxiliary import label_rows
 from mammoscope.learning.batches import EpochSampler, EpochShare, StorePictures, training_batches
 from mammoscope.learning.losses import LossTerms
-from mammoscope.learning.network import CancerNetwork, build_network, load_backbone
+from mammoscope.learning.network import CancerNetwork, build_network
+from mammoscope.learning.processes import Processes
 from mammoscope.learning.scoring import check_precision, choose_device
 from mammoscope.learning.settings import Recipe
 from mammoscope.learning.task import TrainingTask, build_optimizer
 from mammoscope.learning.training import build_trainer, fit_table, loss_terms_of, quiet_lightning, select_rows
+from mammoscope.learning.weights import load_backbone
 
 FEWEST_STEPS = 50
 # the smoothed loss has run away at four times its least, and the rate to take is a tenth of that of the least loss:
@@ -106,9 +109,12 @@ def run_range_test(  # noqa: PLR0913  # the four of every training, and what to 
         network = build_network(recipe, encoder)
         load_backbone(network, recipe.backbone)
         task = _RangeTask(network, recipe, fold=fold, tested=tested, loss_terms=loss_terms_of(sampler))
-        watch, pictures = _Watch(tested, on_step), StorePictures(rows, store, encoder)
+        pictures = StorePictures(rows, store, encoder, labels=label_rows(rows, recipe.auxiliary))
+        watch = _Watch(tested, on_step)
         with quiet_lightning():
-            trainer = build_trainer(recipe, [watch], max_epochs=-1, max_steps=tested.n_steps)
+            trainer = build_trainer(
+                recipe, [watch], processes=Processes(device), max_epochs=-1, max_steps=tested.n_steps
+            )
             trainer.fit(task, training_batches(pictures, EpochShare(sampler)))
     return watch.curve
 
@@ -168,7 +174,7 @@ class _RangeTask(TrainingTask):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The recipe's optimizer, begun at the lowest rate."""
         settings = self.recipe.optimizer.model_copy(update={"rate": self.tested.lowest})
-        optimizer = build_optimizer(self.network, settings)
+        optimizer = build_optimizer(self.network, self.recipe.model_copy(update={"optimizer": settings}))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": LambdaLR(optimizer, self.tested.factor), "interval": "step"},

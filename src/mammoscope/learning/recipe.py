@@ -6,7 +6,7 @@ from pathlib import Path
 from mammoscope.config import Table, apply_overrides, build_settings, merge_tables, parse_toml, read_toml
 from mammoscope.errors import ConfigError
 from mammoscope.learning.recipe_checks import check_recipe
-from mammoscope.learning.settings import Recipe
+from mammoscope.learning.settings import WARM_UPS, Recipe
 
 
 def shipped_recipes() -> list[str]:
@@ -21,7 +21,8 @@ def read_recipe(name_or_path: str, overrides: list[str]) -> Recipe:
     Raises:
         ConfigError: no such recipe, not TOML, an unknown key, or a bad value, with its dotted path.
     """
-    table = apply_overrides(_read_table(name_or_path), overrides)
+    below = _make_way(_read_table(name_or_path), apply_overrides({}, overrides))
+    table = apply_overrides(below, overrides)
     recipe = build_settings(Recipe, table, where=f"recipe {name_or_path}")
     check_recipe(recipe, name_or_path)
     return recipe
@@ -44,7 +45,15 @@ def _read_table(name_or_path: str, extending: tuple[str, ...] = ()) -> Table:
         )
     if below not in shipped_recipes():
         below = str(Path(name_or_path).parent / below)  # beside the file that names it
-    return merge_tables(_read_table(below, (*extending, name_or_path)), table)
+    return merge_tables(_make_way(_read_table(below, (*extending, name_or_path)), table), table)
+
+
+def _make_way(below: Table, above: Table) -> Table:
+    """The table below without its warm-up, where that above gives one, which may be in another unit."""
+    schedule, above_it = below.get("schedule"), above.get("schedule")
+    if not isinstance(schedule, dict) or not isinstance(above_it, dict) or above_it.keys().isdisjoint(WARM_UPS):
+        return below
+    return below | {"schedule": {key: value for key, value in schedule.items() if key not in WARM_UPS}}
 
 
 def _read_own_table(name_or_path: str) -> Table:

@@ -33,7 +33,7 @@ def check_recipe(recipe: Recipe, name_or_path: str) -> None:
     Raises:
         ConfigError: with the dotted path of the key.
     """
-    micro = recipe.batch.micro or recipe.batch.size
+    micro = recipe.batch.count_in_memory()
     if micro > recipe.batch.size or recipe.batch.size % micro:
         raise ConfigError(
             f"recipe {name_or_path}: batch.micro: found {micro}, "
@@ -49,8 +49,13 @@ def check_recipe(recipe: Recipe, name_or_path: str) -> None:
             f"recipe {name_or_path}: views.combine: found 'attention' with level = 'image', where no view is weighed; "
             "expected it with level = 'breast'"
         )
+    if recipe.head.dropout_samples > 1 and not recipe.head.dropout:
+        raise ConfigError(
+            f"recipe {name_or_path}: head.dropout_samples: found {recipe.head.dropout_samples} with head.dropout = 0, "
+            "which makes all of them equal; set a chance of dropout, or leave this key out"
+        )
     _check_table(recipe, name_or_path)
-    _check_auxiliary(recipe, name_or_path)
+    _check_fine_tuning(recipe, name_or_path)
     _check_balance(recipe, name_or_path)
     _check_loss(recipe, name_or_path)
     _check_schedule(recipe.schedule, name_or_path)
@@ -70,11 +75,27 @@ def _check_table(recipe: Recipe, name_or_path: str) -> None:
         )
 
 
-def _check_auxiliary(recipe: Recipe, name_or_path: str) -> None:
-    for key, weight in recipe.auxiliary.model_dump(exclude_defaults=True).items():
+def _check_fine_tuning(recipe: Recipe, name_or_path: str) -> None:
+    settings = recipe.fine_tuning
+    used = {"all": {"layer_decay", "gradient_checkpointing"}, "head": set[str]()}
+    used["staged"] = used["all"] | {"stage_epochs"}
+    for key in used["staged"] - used[settings.train]:
+        value = getattr(settings, key)
+        if value != type(settings).model_fields[key].default:
+            raise ConfigError(
+                f"recipe {name_or_path}: fine_tuning.{key}: found {value!r}, which train = {settings.train!r} does not "
+                f"use; expected it with train = {' or '.join(repr(way) for way, keys in used.items() if key in keys)} "
+                "only"
+            )
+    if settings.train == "staged" and settings.stage_epochs >= recipe.epochs:
         raise ConfigError(
-            f"recipe {name_or_path}: auxiliary.{key}: found {weight:g}, but networks answer no further questions yet; "
-            "leave this key out"
+            f"recipe {name_or_path}: fine_tuning.stage_epochs: found {settings.stage_epochs} with epochs = "
+            f"{recipe.epochs}, in which no stage of the backbone gets its turn; expected fewer than epochs"
+        )
+    if settings.drop_path is not None and "drop_path_rate" in recipe.backbone.options:
+        raise ConfigError(
+            f"recipe {name_or_path}: fine_tuning.drop_path: found {settings.drop_path:g} beside drop_path_rate in "
+            "backbone.options; expected one of them"
         )
 
 
@@ -138,7 +159,7 @@ def _check_loss(recipe: Recipe, name_or_path: str) -> None:
 
 
 def _check_surrogate(recipe: Recipe, name_or_path: str) -> None:
-    if (recipe.batch.micro or recipe.batch.size) == 1:
+    if recipe.batch.count_in_memory() == 1:
         raise ConfigError(
             f"recipe {name_or_path}: loss.name: found {recipe.loss.name!r} with one picture at a time, which has no "
             "others to be held against; expected batch.micro (or batch.size) of 2 or more"

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from mammoscope.errors import RunError
 from mammoscope.files import replacing
 from mammoscope.learning.batches import EpochShare
 
@@ -60,6 +61,23 @@ class ResumePoint(Checkpoint):
         """Write the state of the training."""
         if trainer.current_epoch + 1 != trainer.max_epochs:
             self._write(trainer)
+
+    def state_dict(self) -> dict[str, int]:
+        """How many processes train, and with how many examples in the memory of each: batches are counted in these."""
+        return {"n_processes": self.share.n_processes, "n_in_memory": self.share.n_in_memory}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """See that the batches that are done were as large as those to come.
+
+        Raises:
+            RunError: they were not.
+        """
+        if state_dict != self.state_dict():
+            raise RunError(
+                f"{self.path}: was written by {state_dict['n_processes']} processes with {state_dict['n_in_memory']} "
+                f"examples in memory, found {self.share.n_processes} with {self.share.n_in_memory}; "
+                "go on with the same number of processes, or remove the file to begin the fold anew"
+            )
 
     def _write(self, trainer: lightning.Trainer) -> None:
         trainer.save_checkpoint(self.path)

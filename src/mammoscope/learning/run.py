@@ -64,11 +64,14 @@ class Run:
 def start_run(path: Path, recipe: Recipe, prepare: PrepareSettings, *, made_from: Mapping[str, object]) -> Run:
     """A new run folder, or the one that stands there if it was started with the same recipe and data.
 
+    Sizes of pictures that the recipe leaves out are the store's, and said so in the run.
+
     `made_from` says where the data came from: paths and hashes of manifest and store.
 
     Raises:
         RunError: the folder is in use for something else.
     """
+    recipe = settle_picture_sizes(recipe, prepare)
     if (path / "folds").exists():
         return _continue_run(path, recipe, made_from)
     if path.exists() and (not path.is_dir() or not _is_barely_begun(path)):
@@ -84,6 +87,19 @@ def start_run(path: Path, recipe: Recipe, prepare: PrepareSettings, *, made_from
     write_text(path / "prepare.toml", to_toml(prepare))
     write_json(path / "environment.json", environment)
     return open_run(path)
+
+
+def settle_picture_sizes(recipe: Recipe, prepare: PrepareSettings) -> Recipe:
+    """The recipe with the sizes of the store's pictures where it says none: some networks are made for one size."""
+    picture = recipe.picture
+    stored = {"rows": prepare.rows, "columns": prepare.columns}
+    left_out = {
+        f"{name}_{side}": n_pixels
+        for name in ("train", "held_out")
+        for side, n_pixels in stored.items()
+        if getattr(picture, f"{name}_{side}") is None
+    }
+    return recipe.model_copy(update={"picture": picture.model_copy(update=left_out)})
 
 
 def open_run(path: Path) -> Run:

@@ -73,7 +73,7 @@ def compute_outputs(network: CancerNetwork, grey: torch.Tensor, table: TableTens
     f16 ends at 65,504, which activations can exceed, the more so of a network that was trained in bf16 or f32.
     """
     output: NetworkOutput = network(grey, table)
-    if not torch.isfinite(torch.stack(output)).all():
+    if not output.is_finite:
         with torch.autocast(grey.device.type, enabled=False):
             output = network(grey, table)
     return output
@@ -83,8 +83,9 @@ def gather_outputs(outputs: Sequence[NetworkOutput]) -> PictureLogits:
     """What was said of the pictures of several batches, one after another."""
     if not outputs:
         return PictureLogits(np.empty(0), np.empty(0))
-    cancer, view = (torch.cat(parts).double().cpu().numpy() for parts in zip(*outputs, strict=True))
-    return PictureLogits(cancer, view)
+    cancer = torch.cat([output.cancer for output in outputs])
+    view = torch.cat([output.view for output in outputs])
+    return PictureLogits(cancer.double().cpu().numpy(), view.double().cpu().numpy())
 
 
 def tabulate_scores(rows: pl.DataFrame, logits: PictureLogits, combination: Combination) -> pl.DataFrame:

@@ -16,7 +16,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
-Pixels = Annotated[int, Field(ge=32, le=8192)]
+Pixels = Annotated[int, Field(ge=16, le=8192)]  # as of prepared pictures
+WARM_UPS = ("warm_up", "warm_up_steps", "warm_up_epochs")
+"""The keys of a schedule of which one may say how long the rate rises."""
 
 
 def _check_in_one_sentence(value: object, check: ValidatorFunctionWrapHandler, *, expected: str) -> object:
@@ -55,8 +57,29 @@ class BackboneSettings(Settings):
 
     name: str
     weights: str = "hub"
-    frozen: bool = False
     options: dict[str, str | int | float | bool] = Field(default_factory=dict)
+
+
+class FineTuningSettings(Settings):
+    """What of the backbone learns, and how: `train` says what, `stage_epochs` how long until one stage more does.
+
+    `layer_decay` is the factor on the rate from a layer to the one below; `drop_path` the greatest chance of leaving
+    out a block, the network's own where left out.
+    """
+
+    train: Literal["all", "head", "staged"] = "all"
+    stage_epochs: Count = 1
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    freeze_batch_norm: bool = False
+    drop_path: Annotated[float, Field(ge=0, lt=1)] | None = None
+    gradient_checkpointing: bool = False
+
+
+class ComputeSettings(Settings):
+    """How the network is computed, with the same result: memory order, and whether torch compiles it for training."""
+
+    channels_last: bool = True
+    compile: bool = False
 
 
 class ViewsSettings(Settings):
@@ -67,12 +90,16 @@ class ViewsSettings(Settings):
 
 
 class HeadSettings(Settings):
-    """Pooling, hidden layers (their widths), BatchNorm before each layer, dropout after each hidden layer."""
+    """Pooling, hidden layers (their widths), BatchNorm before each layer, dropout after each hidden layer.
 
-    pooling: Literal["avg", "max", "catavgmax", "gem"] = "avg"
+    The last dropout is drawn `dropout_samples` times for each picture.
+    """
+
+    pooling: Literal["avg", "max", "catavgmax", "gem", "attention"] = "avg"
     layers: tuple[Count, ...] = ()
     batch_norm: bool = False
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout_samples: Count = 1
 
 
 class AugmentSettings(Settings):
@@ -168,19 +195,34 @@ class ScheduleSettings(Settings):
     @property
     def given_warm_ups(self) -> dict[str, float]:
         """The keys that say how long the rate rises, those that are given."""
-        keys = ("warm_up", "warm_up_steps", "warm_up_epochs")
-        return {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
+        return {key: getattr(self, key) for key in WARM_UPS if getattr(self, key) is not None}
 
 
 class BatchSettings(Settings):
-    """`size` examples make one step of the optimizer; `micro` of them are in memory at once (default: all)."""
+    """`size` examples make one step of the optimizer; `micro` of them are in memory at once.
+
+    Of several processes, `micro` are in the memory of each; by default, its whole share of the `size`. "auto" is the
+    most that fit, found before the training.
+    """
 
     size: Count = 16
-    micro: Count | None = None
+    micro: Count | Literal["auto"] | None = None
+
+    def count_in_memory(self, n_processes: int = 1) -> int:
+        """The examples at once in the memory of a process, the most there can be where they are not found yet."""
+        return self.micro if isinstance(self.micro, int) else max(self.size // n_processes, 1)
+
+    @field_validator("micro", mode="wrap")
+    @classmethod
+    def _say_both_ways(cls, value: object, check: ValidatorFunctionWrapHandler) -> object:
+        return _check_in_one_sentence(value, check, expected="a whole number, 1 or more, or 'auto'")
 
 
 class Recipe(Settings):
-    """A whole recipe: `level` is what one example is; `ema` the decay of the averaged weights per step (0: none)."""
+    """A whole recipe: `level` is what one example is; `ema` the decay of the averaged weights per step (0: none).
+
+    `keep` says of which epoch the weights are scored and saved.
+    """
 
     seed: Annotated[int, Field(ge=0)] = 0
     epochs: Count = 10
@@ -188,10 +230,13 @@ class Recipe(Settings):
     sampling: SamplingStrategy = "all"
     balance: BalanceSettings = BalanceSettings()
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    keep: Literal["last", "best"] = "last"
     precision: Literal["auto", "f32", "bf16", "f16"] = "auto"
     store: StoreSettings = StoreSettings()
     picture: PictureSettings = PictureSettings()
+    compute: ComputeSettings = ComputeSettings()
     backbone: BackboneSettings
+    fine_tuning: FineTuningSettings = FineTuningSettings()
     views: ViewsSettings = ViewsSettings()
     head: HeadSettings = HeadSettings()
     table: TableSettings = TableSettings()

@@ -10,12 +10,14 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from mammoscope.errors import ConfigError
 from mammoscope.learning.augment.augment import augment
+from mammoscope.learning.auxiliary import auxiliary_loss
 from mammoscope.learning.batches import Batch, to_network_input
+from mammoscope.learning.fine_tuning import group_for_optimizer, thaw_stages
 from mammoscope.learning.losses import LossTerms, cancer_loss
-from mammoscope.learning.network import CancerNetwork, NetworkOutput
+from mammoscope.learning.network import CancerNetwork, NetworkOutput, compile_for_training
 from mammoscope.learning.schedule import count_warm_up, rate_factor
 from mammoscope.learning.scoring import compute_outputs, gather_outputs
-from mammoscope.learning.settings import OptimizerSettings, Recipe
+from mammoscope.learning.settings import Recipe
 from mammoscope.learning.table_layer import TableTensors, drop_table
 from mammoscope.learning.views import PictureLogits, combine_views
 
@@ -29,18 +31,41 @@ class TrainingTask(lightning.LightningModule):
         super().__init__()
         self.network, self.recipe, self.fold, self.n_steps = network, recipe, fold, n_steps
         self.loss_terms = loss_terms
+        # a function, so that its weights are the network's and nowhere else
+        self._compiled = compile_for_training(network) if recipe.compute.compile else None
         self.generator = torch.Generator()
         self.step_losses: list[torch.Tensor] = []  # of the batches of the step that is under way
         self._losses: list[torch.Tensor] = []  # of the batches of the steps that were taken
         self._n_skipped = 0
         self._held_out: list[NetworkOutput] = []
+        self._staged_for: int | None = None  # the epoch whose stages learn
+        self._statistics: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002  # Lightning's signature
+        """Let those stages of the backbone learn whose turn has come.
+
+        Not in a hook of the epoch's start, which a training that goes on in its midst does not come by.
+        """
+        if self.recipe.fine_tuning.train == "staged" and self._staged_for != self.current_epoch:
+            thaw_stages(self.network.backbone, self.recipe, epoch=self.current_epoch)
+            self._staged_for = self.current_epoch
+
+    def on_before_backward(self, loss: torch.Tensor) -> None:  # noqa: ARG002  # Lightning's signature
+        """Note the statistics of BatchNorm where features are computed a second time for the gradient."""
+        if self.recipe.fine_tuning.gradient_checkpointing:
+            self._statistics = [(each, each.clone()) for each in self.network.backbone.buffers()]
+
+    def on_after_backward(self) -> None:
+        """Put them back, so that a batch moves them once and not twice."""
+        for statistic, noted in self._statistics:
+            statistic.copy_(noted)
+        self._statistics.clear()
 
     def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
         """The loss of a batch of stored pictures."""
         self._begin_chance(batch_index)
         changed = to_training_input(batch, self.recipe, generator=self.generator)
-        logits = self._combine(self.network(changed, self._drop_table(batch)), batch)
-        loss = cancer_loss(logits, batch.targets, self.loss_terms)
+        loss = self._lose(self._compute(changed, self._drop_table(batch)), batch)
         self.step_losses.append(loss.detach())
         return loss
 
@@ -52,8 +77,8 @@ class TrainingTask(lightning.LightningModule):
         """
         picture = self.recipe.picture
         grey = to_network_input(batch.pictures, rows=picture.held_out_rows, columns=picture.held_out_columns)
-        output = NetworkOutput(*(part.detach().cpu() for part in compute_outputs(self.network, grey, batch.table)))
-        if not torch.isfinite(torch.stack(output)).all():
+        output = compute_outputs(self.network, grey, batch.table)
+        if not output.is_finite:
             raise ConfigError(self.describe_divergence("the scores"))
         self._held_out.append(output)
 
@@ -66,9 +91,9 @@ class TrainingTask(lightning.LightningModule):
 
     def take_training_loss(self) -> float | None:
         """The mean loss over the batches of the steps taken since the last call; None where none was taken."""
-        losses = [loss.cpu() for loss in self._losses]  # those kept are on the CPU
+        losses = self._stack_losses()
         self._losses.clear()
-        return torch.stack(losses).mean().item() if losses else None
+        return losses.mean().item() if losses.numel() else None
 
     def take_skipped_steps(self) -> int:
         """The number of steps skipped since the last call."""
@@ -85,34 +110,57 @@ class TrainingTask(lightning.LightningModule):
         chance, n_examples = self.recipe.table.dropout, len(batch.targets)
         return drop_table(batch.table, batch.examples, n_examples=n_examples, chance=chance, generator=self.generator)
 
-    def _combine(self, output: NetworkOutput, batch: Batch) -> torch.Tensor:
+    def _compute(self, pictures: torch.Tensor, table: TableTensors | None) -> NetworkOutput:
+        output: NetworkOutput = (self._compiled or self.network)(pictures, table)
+        return output
+
+    def _lose(self, output: NetworkOutput, batch: Batch) -> torch.Tensor:
+        """The loss of a batch: the mean over the samples of dropout, and those of further questions."""
+        examples = [self._combine(cancer, output.view, batch) for cancer in output.samples]
+        loss = torch.stack([cancer_loss(logits, batch.targets, self.loss_terms) for logits in examples]).mean()
+        if batch.labels is None:
+            return loss
+        return loss + auxiliary_loss(output.auxiliary, batch.labels, self.recipe.auxiliary)
+
+    def _combine(self, cancer: torch.Tensor, view: torch.Tensor, batch: Batch) -> torch.Tensor:
         """The logits of the examples of a batch, (example,), in full precision."""
         if self.recipe.level == "image":
-            return output.cancer.float()
+            return cancer.float()
         return combine_views(
-            output.cancer.float(),
-            output.view.float(),
+            cancer.float(),
+            view.float(),
             batch.examples,
             n_breasts=len(batch.targets),
             combination=self.recipe.views.combine,
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the losses and the skipped steps of the epoch that is under way."""
-        checkpoint["losses"] = torch.stack(self._losses) if self._losses else torch.empty(0)
+        """Keep the losses of the epoch that is under way, the means over the processes, and its skipped steps."""
+        losses = self._stack_losses()
+        checkpoint["losses"] = self.trainer.strategy.reduce(losses) if self._losses else losses
         checkpoint["n_skipped"] = self._n_skipped
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from there."""
         self._losses, self._n_skipped = list(checkpoint["losses"]), checkpoint["n_skipped"]
 
+    def _stack_losses(self) -> torch.Tensor:
+        """The losses of the epoch that is under way, (batch,); those before an interruption were kept on the CPU."""
+        return torch.stack([loss.to(self.device) for loss in self._losses]) if self._losses else torch.empty(0)
+
     def _begin_chance(self, batch_index: int) -> None:
-        """Chance starts anew for each batch from (seed, fold, epoch, batch in the epoch).
+        """Chance starts anew for each batch from (seed, fold, epoch, batch in the epoch, process).
 
         So a training that goes on in the midst of an epoch draws what an undisturbed one does, and nothing of chance is
         kept: what Lightning and the loader draw depends on what was before.
         """
-        seed = seed_of_batch(self.recipe, fold=self.fold, epoch=self.current_epoch, batch_index=batch_index)
+        seed = seed_of_batch(
+            self.recipe,
+            fold=self.fold,
+            epoch=self.current_epoch,
+            batch_index=batch_index,
+            process=self.global_rank,
+        )
         self.generator.manual_seed(seed)
         torch.manual_seed(seed)  # dropout draws from torch's own state, which `train_fold` has forked
 
@@ -129,7 +177,7 @@ class TrainingTask(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The recipe's optimizer over what is not frozen, and its schedule for each step."""
-        optimizer = build_optimizer(self.network, self.recipe.optimizer)
+        optimizer = build_optimizer(self.network, self.recipe)
         n_warm_up = count_warm_up(self.recipe, n_steps=self.n_steps)
         schedule = LambdaLR(
             optimizer,
@@ -138,9 +186,9 @@ class TrainingTask(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def seed_of_batch(recipe: Recipe, *, fold: int, epoch: int, batch_index: int) -> int:
-    """The start of all chance of a batch in memory, which is counted within its epoch."""
-    return int(np.random.SeedSequence((recipe.seed, fold, epoch, batch_index)).generate_state(1)[0])
+def seed_of_batch(recipe: Recipe, *, fold: int, epoch: int, batch_index: int, process: int = 0) -> int:
+    """The start of all chance of a batch in the memory of a process, which is counted within its epoch."""
+    return int(np.random.SeedSequence((recipe.seed, fold, epoch, batch_index, process)).generate_state(1)[0])
 
 
 def to_training_input(batch: Batch, recipe: Recipe, *, generator: torch.Generator) -> torch.Tensor:
@@ -149,15 +197,11 @@ def to_training_input(batch: Batch, recipe: Recipe, *, generator: torch.Generato
     return augment(grey, recipe.augment, generator=generator, strengths=batch.strengths)
 
 
-def build_optimizer(network: CancerNetwork, settings: OptimizerSettings) -> torch.optim.Optimizer:
-    """The optimizer of a recipe; biases and the weights of norms are not decayed."""
-    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups: list[dict[str, object]] = [
-        {"params": [parameter for parameter in learned if parameter.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [parameter for parameter in learned if parameter.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if settings.name == "sgd":
-        return torch.optim.SGD(groups, lr=settings.rate, momentum=0.9)
-    if settings.name == "adam":
-        return torch.optim.Adam(groups, lr=settings.rate)
-    return torch.optim.AdamW(groups, lr=settings.rate)
+def build_optimizer(network: CancerNetwork, recipe: Recipe) -> torch.optim.Optimizer:
+    """The optimizer of a recipe over what learns."""
+    groups, rate = group_for_optimizer(network, recipe), recipe.optimizer.rate
+    if recipe.optimizer.name == "sgd":
+        return torch.optim.SGD(groups, lr=rate, momentum=0.9)
+    if recipe.optimizer.name == "adam":
+        return torch.optim.Adam(groups, lr=rate)
+    return torch.optim.AdamW(groups, lr=rate)

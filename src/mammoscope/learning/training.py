@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint, EMAWeightAveraging
+from lightning.pytorch.strategies import DDPStrategy
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
@@ -20,6 +21,7 @@ from mammoscope.errors import ConfigError, StoreError, TableError
 from mammoscope.evaluation.scores import read_scores, write_scores
 from mammoscope.files import replacing
 from mammoscope.imaging.store import PreparedStore
+from mammoscope.learning.auxiliary import label_rows
 from mammoscope.learning.batches import (
     Batch,
     EpochSampler,
@@ -29,11 +31,15 @@ from mammoscope.learning.batches import (
     held_out_batches,
     training_batches,
 )
+from mammoscope.learning.curves import Curves
 from mammoscope.learning.examples import list_examples
 from mammoscope.learning.guard import Guard
-from mammoscope.learning.history import History
+from mammoscope.learning.history import History, gather_logits
+from mammoscope.learning.keep import BestWeights
 from mammoscope.learning.losses import ExampleCounts, LossTerms, set_loss_terms
-from mammoscope.learning.network import CancerNetwork, build_network, load_backbone
+from mammoscope.learning.micro import find_micro, try_micro
+from mammoscope.learning.network import CancerNetwork, build_network
+from mammoscope.learning.processes import Processes, agree_on_weights, backend_of, share_statistics
 from mammoscope.learning.resume import SAVE_EVERY_S, ResumePoint, WholeFiles
 from mammoscope.learning.run import Run, forget_resume_point
 from mammoscope.learning.schedule import check_warm_up
@@ -41,6 +47,7 @@ from mammoscope.learning.scoring import autocast_type, check_precision, choose_d
 from mammoscope.learning.settings import Recipe
 from mammoscope.learning.table_inputs import TableEncoder, fit_table_encoder, write_table_encoder
 from mammoscope.learning.task import TrainingTask
+from mammoscope.learning.weights import load_backbone
 
 _HELD_OUT_BATCH = 32
 _LIGHTNINGS_WORD: dict[torch.dtype | None, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
@@ -60,9 +67,10 @@ def select_rows(
 
     Raises:
         TableError: the manifest is not split or has no such fold, nothing is held out, or there are not both cases and
-            controls to train on.
+            controls to train on, or to choose an epoch by.
         StoreError: the store holds no picture of the manifest.
-        ConfigError: a batch is bigger than the data, the warm-up as long as the training, or as `set_loss_terms`.
+        ConfigError: a batch is bigger than the data, the warm-up as long as the training, or as `set_loss_terms`
+            and `label_rows`.
     """
     _check_fold(manifest, fold)
     stored = manifest.filter(pl.col("image_id").is_in(store.image_ids))
@@ -83,6 +91,11 @@ def select_rows(
             f"fold {fold}: found {sampled.height} images to train on without both cases and controls, expected both; "
             "split with other folds, or prepare more pictures"
         )
+    if recipe.keep == "best" and held_out["cancer"].n_unique() != 2:  # noqa: PLR2004  # cases and controls
+        raise TableError(
+            f"keep: found 'best', but fold {fold} holds out no cases, or no controls, by which to tell an epoch from "
+            'another; split with other folds, or set keep = "last"'
+        )
     if recipe.balance.scores is not None:
         training = add_scores(training, Path(recipe.balance.scores))
     sampler = EpochSampler(training, recipe, fold=fold)
@@ -94,6 +107,7 @@ def select_rows(
         )
     check_warm_up(recipe, fold=fold, n_steps=recipe.epochs * count_steps(len(sampler), recipe))
     loss_terms_of(sampler)  # what cannot be had ends here, not after the folds before
+    label_rows(training, recipe.auxiliary)
     return training, held_out
 
 
@@ -182,13 +196,13 @@ def count_steps(n_rows: int, recipe: Recipe) -> int:
     return n_rows // recipe.batch.size
 
 
-def count_batches(n_rows: int, recipe: Recipe) -> int:
-    """The batches in memory of a whole training: `batch.micro` pictures each."""
-    return recipe.epochs * count_steps(n_rows, recipe) * _count_accumulated(recipe)
+def count_batches(n_rows: int, recipe: Recipe, *, n_processes: int = 1) -> int:
+    """The batches in memory of a whole training, in each process: `batch.micro` examples each."""
+    return recipe.epochs * count_steps(n_rows, recipe) * _count_accumulated(recipe, n_processes)
 
 
-def _count_accumulated(recipe: Recipe) -> int:
-    return recipe.batch.size // (recipe.batch.micro or recipe.batch.size)
+def _count_accumulated(recipe: Recipe, n_processes: int) -> int:
+    return recipe.batch.size // n_processes // recipe.batch.count_in_memory(n_processes)
 
 
 def train_fold(  # noqa: PLR0913  # the parts of one training, all but the first by name
@@ -199,37 +213,90 @@ def train_fold(  # noqa: PLR0913  # the parts of one training, all but the first
     fold: int,
     on_step: Callable[[int], None],
     save_every_s: float = SAVE_EVERY_S,
+    processes: Processes | None = None,
 ) -> pl.DataFrame:
     """Train one fold, or go on with it; write its history, out-of-fold scores, table and weights; return the scores.
 
     Between epochs too, what it takes to go on is written every `save_every_s` seconds, or after every step where 0.
+    Several processes train together; each calls this, and the first one writes.
 
     Raises:
         TableError, StoreError, ConfigError, WeightsError: as `select_rows`, `build_network` and `load_backbone`, or the
             training ran out of the finite numbers.
     """
-    recipe, device = run.recipe, choose_device()
+    processes = processes or Processes(choose_device())
+    recipe, device = run.recipe, processes.device
     check_precision(recipe, device)
     training, held_out = select_rows(manifest, store, fold=fold, recipe=recipe)
     encoder = fit_table(training, recipe)
     with torch.random.fork_rng(
-        [0] if device.type == "cuda" else []
+        [device] if device.type == "cuda" else []
     ):  # what follows draws from torch's own state; the caller's stays as it was
         torch.manual_seed(recipe.seed + fold)
         network = build_network(recipe, encoder)
         load_backbone(network, recipe.backbone)
+        network = share_statistics(network, processes)
         sampler = EpochSampler(training, recipe, fold=fold)
-        n_steps = recipe.epochs * count_steps(len(sampler), recipe)
-        task = TrainingTask(network, recipe, fold=fold, n_steps=n_steps, loss_terms=loss_terms_of(sampler))
-        share = EpochShare(sampler)
-        batches = training_batches(StorePictures(training, store, encoder), share)
-        held_out_loader = held_out_batches(StorePictures(held_out, store, encoder), size=_HELD_OUT_BATCH)
-        history = History(run.fold_path(fold) / "history.csv", held_out, sampler, on_step)
+        task = _set_task(network, sampler)
+        share = EpochShare(sampler, rank=processes.rank, n_processes=processes.n)
+        labels = label_rows(training, recipe.auxiliary)
+        batches = training_batches(StorePictures(training, store, encoder, labels=labels), share)
+        held_out_loader = held_out_batches(
+            StorePictures(held_out, store, encoder), size=_HELD_OUT_BATCH, rank=processes.rank, n_processes=processes.n
+        )
+        history = History(run.fold_path(fold) / "history.csv", held_out, sampler, on_step, processes=processes)
         resume = ResumePoint(run.fold_path(fold) / "resume" / "state.ckpt", share, every_s=save_every_s)
-        _fit(task, batches, held_out_loader, history=history, resume=resume)
+        best = BestWeights(resume.path.parent, history, write_weights) if recipe.keep == "best" else None
+        curves = Curves(run.fold_path(fold) / "curves", history)
+        _fit(task, batches, held_out_loader, history=history, others=[*([best] if best else []), curves], resume=resume)
+        if best is not None and processes.is_first:
+            best.put_back(network)
+        agree_on_weights(network, processes)
         pictures = (Pictures(batch.pictures, batch.table) for batch in held_out_loader)
         logits = score_batches(network.to(device), pictures, recipe=recipe, device=device)
+    logits = gather_logits(logits, processes, n=held_out.height)
     scores = tabulate_scores(held_out, logits, recipe.views.combine)
+    if processes.is_first:
+        _write_fold(run, fold, network, scores=scores, encoder=encoder, training=training)
+    return scores
+
+
+def choose_micro(
+    manifest: pl.DataFrame, store: PreparedStore, *, fold: int, recipe: Recipe, processes: Processes
+) -> int:
+    """The examples that a process can have in memory at once: on a CPU its share of a batch, on a GPU what fits.
+
+    Raises:
+        ConfigError: as `find_micro`.
+    """
+    n_shared, device = recipe.batch.size // processes.n, processes.device
+    if device.type != "cuda":
+        return n_shared
+    rows, _ = select_rows(manifest, store, fold=fold, recipe=recipe)
+    encoder, sampler = fit_table(rows, recipe), EpochSampler(rows, recipe, fold=fold)
+    with torch.random.fork_rng([device]):
+        task = _set_task(build_network(recipe, encoder), sampler).to(device)
+        pictures = StorePictures(rows, store, encoder, labels=label_rows(rows, recipe.auxiliary))
+        dtype = autocast_type(recipe.precision, device)
+        return find_micro(n_shared, try_micro(task, pictures, list(sampler), dtype=dtype))
+
+
+def _set_task(network: CancerNetwork, sampler: EpochSampler) -> TrainingTask:
+    recipe, n_steps = sampler.recipe, sampler.recipe.epochs * count_steps(len(sampler), sampler.recipe)
+    return TrainingTask(network, recipe, fold=sampler.fold, n_steps=n_steps, loss_terms=loss_terms_of(sampler))
+
+
+def _write_fold(  # noqa: PLR0913  # all that a fold leaves behind
+    run: Run,
+    fold: int,
+    network: CancerNetwork,
+    *,
+    scores: pl.DataFrame,
+    encoder: TableEncoder | None,
+    training: pl.DataFrame,
+) -> None:
+    """Write what a trained fold leaves behind, the weights last."""
+    recipe = run.recipe
     if recipe.sampling == "matched":
         _write_balance(training, recipe, fold=fold, path=run.fold_path(fold) / "balance.csv")
     write_scores(scores, run.fold_path(fold) / "scores.parquet")
@@ -237,7 +304,6 @@ def train_fold(  # noqa: PLR0913  # the parts of one training, all but the first
         write_table_encoder(encoder, run.table_path(fold))
     write_weights(network, run.weights_path(fold))
     forget_resume_point(run, fold)
-    return scores
 
 
 def _write_balance(training: pl.DataFrame, recipe: Recipe, *, fold: int, path: Path) -> None:
@@ -254,33 +320,38 @@ def write_weights(network: CancerNetwork, path: Path) -> None:
         save_file(state, beside)
 
 
-def _fit(
+def _fit(  # noqa: PLR0913  # the parts of one fit, by name
     task: TrainingTask,
     batches: DataLoader[Batch],
     held_out: DataLoader[Batch],
     *,
     history: History,
+    others: Sequence[Callback],
     resume: ResumePoint,
 ) -> None:
-    recipe = task.recipe
-    averaging = [EMAWeightAveraging(device=choose_device(), decay=recipe.ema)] if recipe.ema else []
+    recipe, processes = task.recipe, history.processes
+    averaging = [EMAWeightAveraging(device=processes.device, decay=recipe.ema)] if recipe.ema else []
+    callbacks = [Guard(), history, *others, *averaging, resume]
     with quiet_lightning():
-        trainer = build_trainer(recipe, [Guard(), *averaging, history, resume], max_epochs=recipe.epochs)
+        trainer = build_trainer(recipe, callbacks, processes=processes, max_epochs=recipe.epochs)
         trainer.fit(task, batches, held_out, ckpt_path=resume.path if resume.path.exists() else None, weights_only=True)
 
 
 def build_trainer(
-    recipe: Recipe, callbacks: list[Callback], *, max_epochs: int, max_steps: int = -1
+    recipe: Recipe, callbacks: list[Callback], *, processes: Processes, max_epochs: int, max_steps: int = -1
 ) -> lightning.Trainer:
     """A trainer that computes, accumulates and clips as the recipe says; it writes what the callbacks write."""
-    device = choose_device()
+    device = processes.device
     return lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
-        devices=1,
+        devices=1 if processes.n == 1 else processes.n_here,
+        num_nodes=processes.n // processes.n_here,
+        strategy=_choose_strategy(recipe, processes),
+        use_distributed_sampler=False,  # `EpochShare` is one
         precision=_LIGHTNINGS_WORD[autocast_type(recipe.precision, device)],
         max_epochs=max_epochs,
         max_steps=max_steps,
-        accumulate_grad_batches=_count_accumulated(recipe),
+        accumulate_grad_batches=_count_accumulated(recipe, processes.n),
         gradient_clip_val=recipe.optimizer.clip_norm or None,
         callbacks=callbacks,
         plugins=[WholeFiles()],
@@ -292,6 +363,14 @@ def build_trainer(
     )
 
 
+def _choose_strategy(recipe: Recipe, processes: Processes) -> str | DDPStrategy:
+    if processes.n == 1:
+        return "auto"
+    # stages whose turn has not come yet are in the network, and get no gradient
+    is_partly_frozen = recipe.fine_tuning.train == "staged"
+    return DDPStrategy(process_group_backend=backend_of(processes), find_unused_parameters=is_partly_frozen)
+
+
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Without Lightning's advertisements: what it says of devices, and its advice on loader processes."""
@@ -300,6 +379,7 @@ def quiet_lightning() -> Iterator[None]:
     logger.setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")  # slower, not wrong
         try:
             yield
         finally:

@@ -208,7 +208,7 @@ def test_training_starts_from_the_weights_of_a_file(train: Train, tmp_path: Path
     path = tmp_path / "w.safetensors"
     save_file(donor, path, metadata={"architecture": "test_resnet", "mean": "0.25", "std": "0.125"})
     given = path if way == "--weights" else f"backbone.weights={path}"
-    assert train("--fold", 0, way, given, "--set", "backbone.frozen=true")[0] == 0
+    assert train("--fold", 0, way, given, "--set", "fine_tuning.train=head")[0] == 0
     trained = load_file(tmp_path / "run" / "folds" / "0" / "weights.safetensors")
     assert torch.equal(trained["backbone.conv1.3.weight"], donor["conv1.3.weight"])
     assert "mean = 0.25" in (tmp_path / "run" / "recipe.toml").read_text()
@@ -220,6 +220,23 @@ def test_weights_of_another_network_end_with_2(train: Train, tmp_path: Path) -> 
     code, _, err = train("--weights", path)
     assert code == 2
     assert "made for resnet50, but the recipe's backbone is test_resnet; add --set backbone.name=resnet50" in err
+
+
+def test_a_network_that_does_not_serve_for_the_stores_pictures_ends_with_2_before_the_run(
+    train: Train, tmp_path: Path
+) -> None:
+    code, _, err = train("--fold", 0, "--set", "backbone.name=nest_tiny")
+    assert code == 2
+    assert "found nest_tiny, which does not serve for pictures of 64 x 32 (" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_transformer_of_one_size_is_made_for_the_stores_pictures(train: Train, tmp_path: Path) -> None:
+    options = ("--set", "backbone.name=test_vit", "--set", "backbone.options={dynamic_img_size=false}")
+    assert train("--fold", 0, *options)[0] == 0
+    said = (tmp_path / "run" / "recipe.toml").read_text()
+    assert "train_rows = 64\ntrain_columns = 32\nheld_out_rows = 64\nheld_out_columns = 32\n" in said
+    assert train("--fold", 0, *options)[0] == 0  # goes on with it
 
 
 def test_no_patient_is_named(train: Train) -> None:

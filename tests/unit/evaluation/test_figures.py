@@ -39,6 +39,13 @@ def test_the_distribution_is_told_in_words(evaluation: Evaluation) -> None:
     assert "of 108 controls lies between" in figure.alternative
 
 
+def test_rates_are_told_with_their_digits() -> None:
+    (figure,) = draw_histories([History("0", (0, 1), (NAN, NAN), (NAN, NAN), (5e-4, 1.25e-8))])
+    assert figure.name == "rate"
+    assert figure.alternative == "Learning rate after each epoch: fold 0 from 0.0005 to 1.25e-08."
+    assert colours(figure) == set()
+
+
 def test_colours_come_from_the_page(evaluation: Evaluation) -> None:
     assert colours(draw_scores(evaluation.histogram)) == set()
 
@@ -84,11 +91,11 @@ def test_only_thresholds_that_call_some_are_drawn(cohort: pl.DataFrame) -> None:
 
 
 def test_histories_are_drawn_as_far_as_they_go() -> None:
-    both = draw_histories([History("0", (0, 1), (0.7, 0.5), (NAN, 0.6))])
+    both = draw_histories([History("0", (0, 1), (0.7, 0.5), (NAN, 0.6), (NAN, NAN))])
     assert [figure.name for figure in both] == ["loss", "held-out"]
     assert both[0].alternative == "Training loss after each epoch: fold 0 from 0.700 to 0.500."
     assert "fold 0 from 0.600 to 0.600" in both[1].alternative
-    only_loss = draw_histories([History("0", (0, 1), (0.7, 0.5), (NAN, NAN))])
+    only_loss = draw_histories([History("0", (0, 1), (0.7, 0.5), (NAN, NAN), (NAN, NAN))])
     assert [figure.name for figure in only_loss] == ["loss"]
-    assert draw_histories([History("0", (0,), (NAN,), (NAN,))]) == ()
+    assert draw_histories([History("0", (0,), (NAN,), (NAN,), (NAN,))]) == ()
     assert draw_histories([]) == ()

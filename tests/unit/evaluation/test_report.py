@@ -19,8 +19,8 @@ from mammoscope.pages.page import Fact
 MakeScores = Callable[..., pl.DataFrame]
 SETTINGS = BootstrapSettings(n_replicates=100)
 HISTORIES = [
-    History("0", (0, 1, 2), (0.7, 0.5, 0.4), (0.5, float("nan"), 0.7)),
-    History("1", (0, 1), (0.6, 0.5), (0.6, 0.65)),
+    History("0", (0, 1, 2), (0.7, 0.5, 0.4), (0.5, float("nan"), 0.7), (2e-5, 5e-4, 1e-8)),
+    History("1", (0, 1), (0.6, 0.5), (0.6, 0.65), (1e-4, 5e-5)),
 ]
 VOID_TAGS = {"meta", "img", "br", "path", "use", "rect"}
 
@@ -97,7 +97,7 @@ def test_every_picture_and_figure_has_a_text(page: str) -> None:
         for tag, attributes in Outline(page).attributes
         if tag == "img" or attributes.get("role") == "img"
     ]
-    assert len(described) == 16 + 5  # pictures; curve, scores, sites, two of training
+    assert len(described) == 16 + 6  # pictures; curve, scores, sites, three of training
     assert all(described)
 
 

@@ -79,6 +79,7 @@ def test_histories_are_read_in_the_order_of_the_folds(run: Path) -> None:
     assert list(second.epochs) == [0, 1]
     assert second.held_out_auc[0] == 0.5
     assert math.isnan(second.held_out_auc[1])
+    assert list(second.rate) == [0.1, 0.1]
 
 
 def test_a_history_may_lack_its_epochs(run: Path) -> None:

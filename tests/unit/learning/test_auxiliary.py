@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional
 
 from mammoscope.cohort.manifest import ALLOWED_VALUES, SCHEMA
-from mammoscope.learning.auxiliary import CLASSES, MISSING, auxiliary_loss, count_logits, encode_labels
+from mammoscope.errors import ConfigError
+from mammoscope.learning.auxiliary import CLASSES, MISSING, auxiliary_loss, count_logits, encode_labels, label_rows
 from mammoscope.learning.settings import AuxiliarySettings
 
 Tensors = dict[str, torch.Tensor]
@@ -73,6 +74,22 @@ def test_the_label_of_a_value_is_its_place_and_of_none_is_missing(
     assert encoded[head].tolist() == labels
     assert all(each.dtype == torch.int64 and len(each) == len(values) for each in encoded.values())
     assert all(encoded[other].tolist() == [MISSING] * len(values) for other in set(HEADS) - {head, "view"})
+
+
+def test_rows_are_labelled_for_the_questions_that_are_asked() -> None:
+    rows = build_rows(density=["A", None, "D"], biopsy=[None, True, None])
+    labels = label_rows(rows, AuxiliarySettings(density=0.5, biopsy=2.0))
+    assert labels is not None
+    assert {head: each.tolist() for head, each in labels.items()} == {"density": [0, -1, 3], "biopsy": [-1, 1, -1]}
+    assert label_rows(rows, AuxiliarySettings()) is None
+
+
+def test_a_question_that_no_row_answers_is_refused() -> None:
+    rows = build_rows(density=["A", None, "D"])
+    with pytest.raises(
+        ConfigError, match=r"auxiliary\.biopsy: found 0\.5, but biopsy is empty in all 3 images to train on; leave this"
+    ):
+        label_rows(rows, AuxiliarySettings(density=1.0, biopsy=0.5))
 
 
 def test_rows_of_none_have_no_labels() -> None:

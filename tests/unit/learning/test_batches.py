@@ -171,3 +171,15 @@ def test_a_larger_size_may_be_asked_for() -> None:
     large = to_network_input(stored, rows=16, columns=18)
     assert large.shape == (1, 1, 16, 18)
     assert torch.allclose(large, torch.tensor(0.2))
+
+
+def test_the_labels_of_pictures_come_with_them(
+    pictures: StorePictures, rows: pl.DataFrame, tiny_store: PreparedStore
+) -> None:
+    """Of each picture of each draw, in their order."""
+    places = torch.arange(rows.height)
+    asked = StorePictures(rows, tiny_store, labels={"view": places, "density": 100 + places})
+    labels = asked.__getitems__([Draw((3, 7)), Draw((1,), 2.0)]).labels
+    assert labels is not None
+    assert {head: each.tolist() for head, each in labels.items()} == {"view": [3, 7, 1], "density": [103, 107, 101]}
+    assert pictures[Draw((0,))].labels is None

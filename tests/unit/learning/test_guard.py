@@ -18,7 +18,7 @@ from mammoscope.learning import task, training
 from mammoscope.learning.losses import LossTerms
 from mammoscope.learning.network import CancerNetwork, NetworkOutput, build_network
 from mammoscope.learning.run import Run
-from mammoscope.learning.settings import OptimizerSettings, Recipe
+from mammoscope.learning.settings import Recipe
 from mammoscope.learning.table_layer import TableTensors
 from mammoscope.learning.task import TrainingTask, build_optimizer
 from mammoscope.learning.training import train_fold
@@ -172,9 +172,9 @@ def test_an_epoch_of_which_no_step_is_taken_has_no_loss(recipe_of: RecipeOf, tra
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
 def test_an_optimizer_passes_over_what_has_no_gradient(recipe_of: RecipeOf, name: str) -> None:
     """On which skipping rests: neither weights, nor decay, nor the state and its count of steps."""
-    network = build_network(recipe_of())
-    settings = OptimizerSettings.model_validate({"name": name, "rate": 0.1, "weight_decay": 0.5})
-    optimizer = build_optimizer(network, settings)
+    recipe = recipe_of(f"optimizer.name={name}", "optimizer.rate=0.1", "optimizer.weight_decay=0.5")
+    network = build_network(recipe)
+    optimizer = build_optimizer(network, recipe)
     for _ in range(2):
         torch.autograd.backward(network(torch.rand(4, 1, 64, 32)).cancer.sum())
         optimizer.step()

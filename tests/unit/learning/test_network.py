@@ -1,28 +1,19 @@
-import sys
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 import pytest
-import timm
 import torch
-from safetensors.torch import save_file
 from torch import nn
+from torch.nn import functional
 
-from mammoscope.errors import ConfigError, WeightsError
-from mammoscope.learning.network import adopt_metadata, adopt_weights_metadata, build_network, load_backbone
+from mammoscope.errors import ConfigError
+from mammoscope.learning.head import sample_logits
+from mammoscope.learning.network import build_network, compile_for_training
 from mammoscope.learning.recipe import read_recipe
 from mammoscope.learning.settings import Recipe
 
 RecipeOf = Callable[..., Recipe]
-
-
-@pytest.fixture
-def colour_weights(tmp_path: Path) -> Path:
-    """The weights of a `test_resnet` for colours, with its classifier."""
-    torch.manual_seed(5)
-    path = tmp_path / "colour.safetensors"
-    save_file(timm.create_model("test_resnet").state_dict(), path, metadata={"architecture": "test_resnet"})
-    return path
+PICTURES = torch.rand(2, 1, 64, 32, generator=torch.Generator().manual_seed(1))
 
 
 def test_the_head_of_the_baseline_is_the_public_one() -> None:
@@ -47,6 +38,43 @@ def test_a_head_without_layers_is_dropout_and_one_layer(recipe_of: RecipeOf) -> 
     assert [type(module) for module in head] == [nn.Linear, nn.ReLU, nn.Dropout, nn.Linear]
 
 
+@pytest.mark.parametrize("layers", ["[]", "[7]", "[9, 8, 7]"])
+@pytest.mark.parametrize("batch_norm", ["true", "false"])
+def test_samples_of_dropout_differ_in_the_last_dropout_only(recipe_of: RecipeOf, layers: str, batch_norm: str) -> None:
+    """The logits of masks that are drawn anew for each sample, over the same hidden layers."""
+    options = [f"head.layers={layers}", f"head.batch_norm={batch_norm}", "head.dropout=0.5"]
+    network = build_network(recipe_of("head.dropout_samples=3", *options)).train()
+    features = torch.rand(4, 96)
+    torch.manual_seed(5)
+    samples = sample_logits(network.head, features, n_samples=3)
+    torch.manual_seed(5)
+    hidden = network.head[:-2](features)  # (picture, hidden)
+    masked = [functional.dropout(hidden, 0.5, training=True) for _ in range(3)]
+    expected = torch.stack([network.head[-1](each)[:, 0] for each in masked])
+    assert torch.equal(samples, expected)
+    assert not torch.equal(samples[0], samples[1])
+
+
+def test_without_training_samples_of_dropout_are_one_and_the_plain_head(recipe_of: RecipeOf) -> None:
+    options = ["head.dropout=0.5", "head.layers=[7]"]
+    network = build_network(recipe_of("head.dropout_samples=5", *options)).eval()
+    plain = build_network(recipe_of(*options)).eval()
+    plain.load_state_dict(network.state_dict())
+    pictures = torch.rand(3, 1, 64, 32)
+    assert network(pictures).samples.shape == (1, 3)
+    assert torch.equal(network(pictures).cancer, plain(pictures).cancer)
+    assert network.train()(pictures).samples.shape == (5, 3)
+
+
+def test_one_sample_of_dropout_is_plain_dropout(recipe_of: RecipeOf) -> None:
+    head = build_network(recipe_of("head.dropout=0.5", "head.layers=[7]")).head.train()
+    features = torch.rand(4, 96)
+    torch.manual_seed(5)
+    plain = head(features)[:, 0]
+    torch.manual_seed(5)
+    assert torch.equal(sample_logits(head, features, n_samples=1)[0], plain)
+
+
 def test_the_network_gives_one_logit_for_each_picture(recipe_of: RecipeOf) -> None:
     network = build_network(recipe_of("head.pooling=gem")).eval()
     assert network(torch.rand(3, 1, 64, 32)).cancer.shape == (3,)
@@ -61,149 +89,65 @@ def test_mean_and_spread_are_taken_from_the_pictures(recipe_of: RecipeOf) -> Non
     assert set(seen[0].flatten().tolist()) == {2.0}
 
 
-@pytest.mark.parametrize("frozen", [False, True])
-def test_only_a_frozen_backbone_is_not_learned(recipe_of: RecipeOf, *, frozen: bool) -> None:
-    network = build_network(recipe_of(f"backbone.frozen={str(frozen).lower()}"))
-    assert {parameter.requires_grad for parameter in network.backbone.parameters()} == {not frozen}
+@pytest.mark.parametrize("is_channels_last", [True, False])
+def test_weights_lie_in_the_memory_order_of_the_recipe(recipe_of: RecipeOf, *, is_channels_last: bool) -> None:
+    network = build_network(recipe_of(f"compute.channels_last={str(is_channels_last).lower()}")).eval()
+    weight = network.backbone.layer1[0].conv1.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last) is is_channels_last
+    with torch.no_grad():
+        features = network.backbone.forward_features(torch.rand(2, 1, 64, 64))
+    assert features.is_contiguous(memory_format=torch.channels_last) is is_channels_last
 
 
-def test_an_unknown_network_is_refused_with_names_like_it(recipe_of: RecipeOf) -> None:
-    with pytest.raises(
-        ConfigError, match=r"backbone\.name: found 'resnet10', which timm .* not know; names.*resnet10t"
-    ):
-        build_network(recipe_of("backbone.name=resnet10"))
-    with pytest.raises(ConfigError, match=r"names like it: none"):
-        build_network(recipe_of("backbone.name=zzzzzzzz"))
-
-
-def test_options_that_the_network_does_not_take_are_refused(recipe_of: RecipeOf) -> None:
-    with pytest.raises(ConfigError, match=r"backbone: test_resnet cannot be made with options \{'colour': 3\} "):
-        build_network(recipe_of("backbone.options.colour=3"))
-
-
-@pytest.mark.parametrize(("name", "shape"), [("test_vit", r"\(1, 101, 64\)"), ("test_mambaout", r"\(1, 5, 5, 64\)")])
-def test_a_network_that_gives_no_maps_is_refused(recipe_of: RecipeOf, name: str, shape: str) -> None:
-    with pytest.raises(ConfigError, match=rf"found {name}, which gives features of shape {shape}, expected \(picture"):
-        build_network(recipe_of(f"backbone.name={name}"))
-
-
-@pytest.mark.parametrize("name", ["test_efficientnet", "test_convnext", "test_byobnet"])
-def test_convolutional_networks_of_many_kinds_are_taken(recipe_of: RecipeOf, name: str) -> None:
-    network = build_network(recipe_of(f"backbone.name={name}")).eval()
-    assert network(torch.rand(1, 1, 64, 32)).cancer.shape == (1,)
-
-
-def test_random_weights_stay_as_they_are(recipe_of: RecipeOf) -> None:
-    recipe = recipe_of()
-    network = build_network(recipe)
-    before = {key: value.clone() for key, value in network.state_dict().items()}
-    load_backbone(network, recipe.backbone)
-    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
-
-
-def test_weights_of_a_file_are_put_in(recipe_of: RecipeOf, tmp_path: Path) -> None:
-    recipe = recipe_of()
-    torch.manual_seed(7)
-    donor = build_network(recipe)
-    half = {key: value.half().contiguous() for key, value in donor.backbone.state_dict().items()}
-    save_file(half, tmp_path / "half.safetensors")
-    network = build_network(recipe)
-    load_backbone(network, recipe.backbone.model_copy(update={"weights": str(tmp_path / "half.safetensors")}))
-    assert network.backbone.conv1[0].weight.dtype == torch.float32
-    for key, value in network.backbone.state_dict().items():
-        torch.testing.assert_close(value, donor.backbone.state_dict()[key], rtol=1e-3, atol=1e-6)
-
-
-def test_weights_of_another_network_are_refused_with_the_keys(recipe_of: RecipeOf, colour_weights: Path) -> None:
-    network = build_network(recipe_of("backbone.name=test_efficientnet"))
-    settings = recipe_of("backbone.name=test_efficientnet", f"backbone.weights={colour_weights}").backbone
-    with pytest.raises(WeightsError, match=r"do not fit test_efficientnet: \d+ keys differ, such as conv_stem\.weight"):
-        load_backbone(network, settings)
-
-
-def test_weights_of_another_width_are_refused_with_both_shapes(recipe_of: RecipeOf, tmp_path: Path) -> None:
-    network = build_network(recipe_of())
-    weights = {key: value.contiguous() for key, value in network.backbone.state_dict().items()}
-    weights["bn1.weight"] = torch.zeros(3)
-    save_file(weights, tmp_path / "w.safetensors")
-    with pytest.raises(WeightsError, match=r"1 keys differ, such as bn1\.weight has shape \(3,\), expected \(\d+,\)"):
-        load_backbone(network, recipe_of(f"backbone.weights={tmp_path / 'w.safetensors'}").backbone)
-
-
-@pytest.mark.parametrize("content", [None, b"", b"no weights at all"])
-def test_a_file_that_holds_no_weights_is_refused(recipe_of: RecipeOf, tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "w.safetensors"
-    if content is not None:
-        path.write_bytes(content)
-    recipe = recipe_of(f"backbone.weights={path}")
-    with pytest.raises(WeightsError, match=r"w\.safetensors: cannot be read .* expected a safetensors file"):
-        load_backbone(build_network(recipe), recipe.backbone)
-    with pytest.raises(WeightsError, match=r"w\.safetensors: cannot be read"):
-        adopt_weights_metadata(recipe, path)
-
-
-@pytest.mark.parametrize("error", [OSError("no route"), RuntimeError("no pretrained weights"), ValueError("offline")])
-def test_a_hub_that_cannot_be_reached_is_said(
-    recipe_of: RecipeOf, monkeypatch: pytest.MonkeyPatch, error: Exception
+def test_a_compiled_network_computes_the_same_and_keeps_its_names(
+    recipe_of: RecipeOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = recipe_of("backbone.weights=hub")
-    network = build_network(recipe)
-
-    def refuse(*_: object, **options: object) -> None:
-        assert options["pretrained"] is True
-        raise error
-
-    monkeypatch.setattr(sys.modules["timm"], "create_model", refuse)
-    with pytest.raises(WeightsError, match=r"weights of test_resnet cannot be fetched \(\w+\); .*--weights FILE"):
-        load_backbone(network, recipe.backbone)
-
-
-def test_metadata_of_weights_are_taken_over(recipe_of: RecipeOf, tmp_path: Path) -> None:
-    path = tmp_path / "w.safetensors"
-    said = {"architecture": "test_resnet", "mean": "0.2,0.4,0.6", "std": "0.1,0.2,0.3", "pad_type": "same"}
-    save_file({"a": torch.zeros(1)}, path, metadata=said)
-    adopted = adopt_weights_metadata(recipe_of("backbone.options.drop_rate=0.1"), path)
-    assert adopted.backbone.weights == str(path)
-    assert adopted.backbone.options == {"drop_rate": 0.1, "pad_type": "same"}
-    assert [adopted.picture.mean, adopted.picture.spread] == pytest.approx([0.4, 0.2])
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))  # without a C++ compiler
+    network = build_network(recipe_of()).eval()
+    names = list(network.state_dict())
+    compute = compile_for_training(network)
+    torch._dynamo.utils.counters.clear()
+    with torch.no_grad():
+        torch.testing.assert_close(compute(PICTURES, None).cancer, network(PICTURES).cancer)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    assert list(network.state_dict()) == names
 
 
-def test_weights_of_the_hub_come_with_timms_mean_and_spread(recipe_of: RecipeOf) -> None:
-    recipe = recipe_of("backbone.name=efficientnet_b4", "backbone.weights=hub")
-    adopted = adopt_metadata(recipe, None).picture
-    # timm's IMAGENET_DEFAULT_MEAN and _STD, over the three colours
-    assert [adopted.mean, adopted.spread] == pytest.approx([(0.485 + 0.456 + 0.406) / 3, (0.229 + 0.224 + 0.225) / 3])
+def test_a_network_that_cannot_be_compiled_is_said(recipe_of: RecipeOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("No working C++ compiler found")
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=refuse))
+    compute = compile_for_training(build_network(recipe_of()))
+    with pytest.raises(ConfigError, match=r"compute\.compile: found true, but .*\(.*No working C\+\+.*\); set"):
+        compute(PICTURES, None)
 
 
-def test_random_weights_keep_the_recipes_mean_and_spread(recipe_of: RecipeOf) -> None:
-    recipe = recipe_of("backbone.weights=none", "picture.mean=0.3")
-    assert adopt_metadata(recipe, None) == recipe
+QUESTIONS = ("auxiliary.view=0.5", "auxiliary.biopsy=0.1")
 
 
-def test_a_given_file_takes_the_place_of_the_recipes_weights(recipe_of: RecipeOf, tmp_path: Path) -> None:
-    path = tmp_path / "w.safetensors"
-    save_file({"a": torch.zeros(1)}, path, metadata={"mean": "0,0,0"})
-    adopted = adopt_metadata(recipe_of("backbone.weights=hub"), path)
-    assert (adopted.backbone.weights, adopted.picture.mean) == (str(path), 0.0)
-    assert adopt_metadata(recipe_of(f"backbone.weights={path}"), None) == adopted
+def test_further_questions_are_answered_from_the_pooled_features_in_training_alone(recipe_of: RecipeOf) -> None:
+    network = build_network(recipe_of(*QUESTIONS, "head.pooling=catavgmax"))
+    answers = network(PICTURES).auxiliary
+    assert {head: logits.shape for head, logits in answers.items()} == {"view": (2, 11), "biopsy": (2,)}
+    with torch.no_grad():
+        pooled = network.pooling(network.backbone.forward_features((PICTURES - 0.5) / 0.5))
+    for head, logits in answers.items():
+        torch.testing.assert_close(logits, network.auxiliary[head](pooled).squeeze(1))
+    assert network.eval()(PICTURES).auxiliary == {}
 
 
-def test_weights_without_metadata_change_nothing_but_the_weights(recipe_of: RecipeOf, tmp_path: Path) -> None:
-    save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors")
-    recipe = recipe_of()
-    adopted = adopt_weights_metadata(recipe, tmp_path / "w.safetensors")
-    assert adopted == recipe_of(f"backbone.weights={tmp_path / 'w.safetensors'}")
+def test_further_questions_leave_the_network_below_as_it_was(recipe_of: RecipeOf) -> None:
+    torch.manual_seed(8)
+    plain = build_network(recipe_of()).state_dict()
+    torch.manual_seed(8)
+    asked = build_network(recipe_of(*QUESTIONS)).state_dict()
+    parts = ("view.weight", "view.bias", "biopsy.weight", "biopsy.bias")
+    assert asked.keys() - plain.keys() == {f"auxiliary.{part}" for part in parts}
+    assert all(torch.equal(asked[key], value) for key, value in plain.items())
 
 
-def test_weights_that_say_another_network_are_refused(recipe_of: RecipeOf, colour_weights: Path) -> None:
-    with pytest.raises(
-        WeightsError, match=r"made for test_resnet, but .* is test_vit; add --set backbone\.name=test_res"
-    ):
-        adopt_weights_metadata(recipe_of("backbone.name=test_vit"), colour_weights)
-
-
-@pytest.mark.parametrize("said", [{"std": "0,0,0"}, {"mean": "grey"}, {"mean": ""}, {"std": "nan"}, {"mean": "124"}])
-def test_metadata_that_cannot_be_are_refused(recipe_of: RecipeOf, tmp_path: Path, said: dict[str, str]) -> None:
-    save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors", metadata=said)
-    with pytest.raises(WeightsError, match=r"found (mean|std) = '.*' in its metadata, expected numbers from 0 to 1"):
-        adopt_weights_metadata(recipe_of(), tmp_path / "w.safetensors")
+def test_answers_teach_the_backbone(recipe_of: RecipeOf) -> None:
+    network = build_network(recipe_of(*QUESTIONS))
+    torch.autograd.backward(network(PICTURES).auxiliary["view"].square().sum())
+    assert network.backbone.conv1[0].weight.grad.abs().max() > 0

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import torch
 
 from mammoscope.config import build_settings, parse_toml, to_toml
 from mammoscope.errors import ConfigError
+from mammoscope.learning.network import build_network
 from mammoscope.learning.recipe import read_recipe, shipped_recipes
 from mammoscope.learning.settings import Recipe, ScheduleSettings
 
@@ -26,7 +28,8 @@ def test_baseline_and_small_ship() -> None:
 
 def test_baseline_is_the_public_baseline() -> None:
     recipe = read_recipe("baseline", [])
-    assert (recipe.backbone.name, recipe.backbone.frozen, recipe.backbone.weights) == ("efficientnet_b4", True, "hub")
+    assert (recipe.backbone.name, recipe.backbone.weights) == ("efficientnet_b4", "hub")
+    assert recipe.fine_tuning.model_dump(exclude_defaults=True) == {"train": "head"}  # its BatchNorm follows the data
     assert (recipe.picture.train_rows, recipe.picture.train_columns) == (320, 320)
     assert (recipe.picture.held_out_rows, recipe.picture.held_out_columns) == (384, 384)
     assert recipe.augment.model_dump(exclude_defaults=True) == {
@@ -39,6 +42,46 @@ def test_baseline_is_the_public_baseline() -> None:
     assert (recipe.schedule, recipe.ema) == (ScheduleSettings(name="constant"), 0.0)
     assert (recipe.batch.size, recipe.epochs, recipe.sampling) == (16, 10, "matched-controls")
     assert recipe.loss.positive_weight == 1.0
+
+
+def test_standard_is_what_its_words_say() -> None:
+    recipe = read_recipe("standard", [])
+    assert recipe.backbone.name.startswith("convnext_small.")
+    assert (recipe.store.rows, recipe.store.columns) == (1536, 768)
+    assert (recipe.sampling, recipe.balance.least_cases, recipe.batch.size) == ("balanced-batch", 1, 16)
+    assert (recipe.ema, recipe.schedule.name, recipe.schedule.warm_up) == (0.999, "cosine", 0.05)
+    assert (recipe.precision, recipe.views.combine, recipe.batch.micro, recipe.keep) == ("bf16", "mean", "auto", "last")
+
+
+def test_winner_is_the_winners() -> None:
+    """ConvNeXt-small at 2048 x 1024, max pooling, SGD from 3e-3, 4 of 30 epochs to warm up, 1 case to 7 controls."""
+    recipe = read_recipe("winner", [])
+    assert recipe.backbone.name == "convnext_small.fb_in22k_ft_in1k_384"
+    assert recipe.backbone.options == {"drop_path_rate": 0.2}
+    assert (recipe.store.rows, recipe.store.columns, recipe.store.bits) == (2048, 1024, 8)
+    assert (recipe.head.pooling, recipe.head.dropout, recipe.level, recipe.views.combine) == (
+        "max",
+        0.5,
+        "image",
+        "mean",
+    )
+    assert (recipe.optimizer.name, recipe.optimizer.rate, recipe.schedule.name) == ("sgd", 3e-3, "cosine")
+    assert recipe.schedule.warm_up_epochs == 4
+    assert recipe.optimizer.rate * recipe.schedule.floor == pytest.approx(5e-5, rel=0.01)
+    assert (recipe.epochs, recipe.batch.size, recipe.ema) == (30, 8, 0.9998)
+    assert (recipe.loss.name, 1 - recipe.loss.soften_positives) == ("bce", 0.8)
+    assert (recipe.sampling, recipe.balance.controls_per_case) == ("balanced-batch", 7.0)
+    assert recipe.balance.least_cases == 1
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_the_network_of_a_shipped_recipe_takes_its_pictures(name: str) -> None:
+    """Without memory for its weights."""
+    recipe = read_recipe(name, [])
+    rows, columns = recipe.store.rows or 512, recipe.store.columns or 256
+    with torch.device("meta"):
+        output = build_network(recipe)(torch.zeros(2, 1, rows, columns))
+    assert output.cancer.shape == (2,)
 
 
 def test_an_override_takes_the_place_of_a_value() -> None:
@@ -56,9 +99,29 @@ def test_an_override_takes_the_place_of_a_value() -> None:
         ("epochs=2.5", r"epochs: found 2\.5"),
         ("ema=1.0", r"ema: found 1\.0; input should be less than 1"),
         ("seed=-1", r"seed: found -1"),
-        ("head.pooling=mean", r"head\.pooling: found 'mean'; input should be 'avg', 'max', 'catavgmax' or 'gem'"),
+        (
+            "head.pooling=mean",
+            r"head\.pooling: found 'mean'; input should be 'avg', 'max', 'catavgmax', 'gem' or",
+        ),
         ("head.layers=[0]", r"head\.layers\.0: found 0"),
         ("head.dropout=1.0", r"head\.dropout: found 1\.0"),
+        ("head.dropout_samples=0", r"head\.dropout_samples: found 0"),
+        (
+            "head.dropout_samples=4",
+            r"head\.dropout_samples: found 4 with head\.dropout = 0, which makes all",
+        ),
+        ("backbone.frozen=true", r"backbone\.frozen: unknown key"),
+        ("fine_tuning.train=some", r"fine_tuning\.train: found 'some'; input should be 'all', 'head' or 'staged'"),
+        ("fine_tuning.stage_epochs=0", r"fine_tuning\.stage_epochs: found 0"),
+        (
+            "fine_tuning.stage_epochs=2",
+            r"fine_tuning\.stage_epochs: found 2, which train = 'all' does not use",
+        ),
+        ("fine_tuning.layer_decay=0", r"fine_tuning\.layer_decay: found 0; input should be greater than 0"),
+        ("fine_tuning.layer_decay=1.1", r"fine_tuning\.layer_decay: found 1\.1"),
+        ("fine_tuning.layer_decay=nan", r"fine_tuning\.layer_decay: found "),
+        ("fine_tuning.drop_path=1.0", r"fine_tuning\.drop_path: found 1\.0"),
+        ("compute.compile=1", r"compute\.compile: found 1; input should be a valid boolean"),
         ("augment.zoom=1.0", r"augment\.zoom: found 1\.0"),
         ("augment.flip_horizontal=1.5", r"augment\.flip_horizontal: found 1\.5"),
         ("augment.crop=1.0", r"augment\.crop: found 1\.0"),
@@ -91,10 +154,6 @@ def test_an_override_takes_the_place_of_a_value() -> None:
         ("loss.prevalence=cohort", r"loss\.prevalence: found 'cohort'; expected a number"),
         ("auxiliary.view=-0.1", r"auxiliary\.view: found -0\.1; input should be greater than or equal to 0"),
         ("auxiliary.biopsy=nan", r"auxiliary\.biopsy: found nan"),
-        (
-            "auxiliary.view=0.5",
-            r"auxiliary\.view: found 0\.5, but networks answer no further questions yet; leave this",
-        ),
         ("auxiliary.age=1", r"auxiliary\.age: unknown key; known here: biopsy, birads, density, difficult_negative"),
         ("loss.name=hinge", r"loss\.name: found 'hinge'"),
         (
@@ -108,7 +167,7 @@ def test_an_override_takes_the_place_of_a_value() -> None:
         ("schedule.floor=1.5", r"schedule\.floor: found 1\.5"),
         ("schedule.floor=0.1", r"schedule\.floor: found 0\.1, which schedule\.name = 'one-cycle' does not use"),
         ("picture.spread=0", r"picture\.spread: found 0"),
-        ("picture.train_rows=16", r"picture\.train_rows: found 16"),
+        ("picture.train_rows=15", r"picture\.train_rows: found 15"),
         ("store.bits=12", r"store\.bits: found 12"),
         ("sampling=some", r"sampling: found 'some'"),
         ("balance.controls_per_case=0", r"balance\.controls_per_case: found 0"),
@@ -127,7 +186,9 @@ def test_an_override_takes_the_place_of_a_value() -> None:
         ("optimizer.most_skipped=0", r"optimizer\.most_skipped: found 0"),
         ("batch.micro=3", r"batch\.micro: found 3, expected a divisor of batch\.size, which is 4"),
         ("batch.micro=8", r"batch\.micro: found 8, expected a divisor of batch\.size, which is 4"),
-        ("batch.micro=0", r"batch\.micro: found 0"),
+        ("batch.micro=0", r"batch\.micro: found 0; expected a whole number, 1 or more, or 'auto'$"),
+        ("batch.micro=most", r"batch\.micro: found 'most'; expected a whole number, 1 or more, or 'auto'$"),
+        ("batch.micro=1.5", r"batch\.micro: found 1\.5; expected a whole number"),
         ("picture.train_rows=64", r"picture\.train_rows and _columns: expected both or neither"),
         ("picture.held_out_columns=64", r"picture\.held_out_rows and _columns: expected both or neither"),
     ],
@@ -196,6 +257,39 @@ def test_a_bad_value_is_refused_with_its_dotted_path(recipe_of: RecipeOf, assign
 def test_a_balance_that_cannot_be_is_refused(recipe_of: RecipeOf, assignments: tuple[str, ...], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         recipe_of(*assignments)
+
+
+@pytest.mark.parametrize(
+    ("assignments", "sentence"),
+    [
+        (
+            ("train=head", "layer_decay=0.9"),
+            r"layer_decay: found 0\.9, which train = 'head' does not use; .* 'all' or 'staged' only",
+        ),
+        (
+            ("train=head", "gradient_checkpointing=true"),
+            r"gradient_checkpointing: found True, which train = 'head'",
+        ),
+        (
+            ("train=staged", "stage_epochs=2"),
+            r"stage_epochs: found 2 with epochs = 2, in which no stage of the backbone gets its turn",
+        ),
+        (("train=staged", "stage_epochs=3"), r"stage_epochs: found 3 with epochs = 2"),
+    ],
+)
+def test_fine_tuning_that_cannot_be_is_refused(
+    recipe_of: RecipeOf, assignments: tuple[str, ...], sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"fine_tuning\.{sentence}"):
+        recipe_of(*(f"fine_tuning.{assignment}" for assignment in assignments))
+
+
+def test_drop_path_is_said_once(recipe_of: RecipeOf) -> None:
+    twice = ("fine_tuning.drop_path=0.1", "backbone.options={drop_path_rate=0.2}")
+    with pytest.raises(ConfigError, match=r"fine_tuning\.drop_path: found 0\.1 beside drop_path_rate in backbone\.opt"):
+        recipe_of(*twice)
+    assert recipe_of(twice[0]).fine_tuning.drop_path == 0.1
+    assert recipe_of(twice[1]).fine_tuning.drop_path is None
 
 
 def test_a_balance_that_can_be_is_none_of_these(recipe_of: RecipeOf) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import torch
 from fsspec.implementations.local import LocalFileOpener
 from safetensors.torch import load_file
 
+from mammoscope.errors import RunError
 from mammoscope.imaging.store import PreparedStore
 from mammoscope.learning import training
 from mammoscope.learning.history import History
@@ -91,6 +93,14 @@ def _history(run: Run) -> pl.DataFrame:
         (("ema=0.9", "sampling=upsample", "balance.repeat_strength=2.0"), (6, 3), (5, 7)),
         # 8 batches an epoch, two to a step: the half of a step is done anew
         (("batch.micro=2", "ema=0.9"), (13, 4), (12, 14)),
+        # a stage more in each epoch, and features computed twice
+        (
+            ("fine_tuning={train='staged', layer_decay=0.5, drop_path=0.3}", "optimizer.weight_decay=0.5"),
+            (6, 5),
+            (5, 9),
+        ),
+        (("fine_tuning={train='staged', gradient_checkpointing=true}", "optimizer.name=sgd"), (6, 3), (5, 7)),
+        (("fine_tuning={train='all', freeze_batch_norm=true, drop_path=0.3}", "ema=0.9"), (6, 3), (5, 7)),
         # at the last step of an epoch, and at the first of the next
         (("level=breast", "batch.size=2", "views.combine=attention"), (4, 1), (3, 3)),
     ],
@@ -129,6 +139,16 @@ def test_a_training_without_points_between_goes_on_after_its_last_whole_epoch(
     assert _differ(undisturbed, run) == []
     assert _history(undisturbed).equals(_history(run))
     assert not (run.fold_path(0) / "resume").exists()
+
+
+def test_a_fold_goes_on_with_the_batches_in_memory_that_it_had(
+    recipe_of: RecipeOf, start_tiny_run: StartRun, attempt: Callable[..., _Progress]
+) -> None:
+    run = start_tiny_run(recipe_of("batch.micro=2"))
+    attempt(run, 6)
+    with pytest.raises(RunError, match=r"by 1 processes with 2 examples in memory, found 1 with 4; go on with"):
+        attempt(replace(run, recipe=recipe_of("batch.micro=4")))
+    assert attempt(run).n_skipped == 4
 
 
 @pytest.mark.parametrize(("every", "n_written"), [(0.0, 7), (3.0, 2), (7.0, 1), (8.0, 0)])

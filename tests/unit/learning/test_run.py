@@ -6,11 +6,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from mammoscope.config import build_settings, parse_toml, to_toml
 from mammoscope.errors import ConfigError, RunError
 from mammoscope.evaluation.run_folder import read_environment
 from mammoscope.evaluation.scores import read_scores, write_scores
 from mammoscope.imaging.prepare import PrepareSettings
-from mammoscope.learning.run import Run, collect_scores, forget_resume_point, open_run, start_run
+from mammoscope.learning.run import Run, collect_scores, forget_resume_point, open_run, settle_picture_sizes, start_run
 from mammoscope.learning.settings import Recipe
 
 RecipeOf = Callable[..., Recipe]
@@ -52,7 +53,8 @@ def _finish(run: Run, fold: int) -> None:
 
 def test_a_started_run_opens_as_it_was_started(run: Run, recipe_of: RecipeOf) -> None:
     opened = open_run(run.path)
-    assert opened.recipe == recipe_of()
+    sizes = [f"picture.{name}_{side}" for name in ("train", "held_out") for side in ("rows", "columns")]
+    assert opened.recipe == recipe_of(*(f"{key}={64 if key.endswith('rows') else 32}" for key in sizes))
     assert opened.prepare == PrepareSettings(rows=64, columns=32, bits=8)
     assert opened.trained_folds == ()
 
@@ -76,14 +78,23 @@ def test_the_same_start_goes_on(run: Run) -> None:
 def test_a_run_takes_over_what_no_training_depends_on(run: Run, recipe_of: RecipeOf) -> None:
     _finish(run, 0)
     recipe = recipe_of("operating_points.recall_rates=[0.05]")
-    assert _restart(run, recipe).recipe == open_run(run.path).recipe == recipe
+    assert _restart(run, recipe).recipe == open_run(run.path).recipe == settle_picture_sizes(recipe, run.prepare)
     with pytest.raises(RunError, match=r"another recipe \(different: epochs, operating_points\)"):
         _restart(run, recipe_of("epochs=7"))
 
 
 def test_a_start_that_came_to_no_fold_is_begun_anew_with_another_recipe(run: Run, recipe_of: RecipeOf) -> None:
     recipe = recipe_of("epochs=3")
-    assert _restart(run, recipe).recipe == open_run(run.path).recipe == recipe
+    assert _restart(run, recipe).recipe == open_run(run.path).recipe == settle_picture_sizes(recipe, run.prepare)
+    assert open_run(run.path).recipe.epochs == 3
+
+
+def test_sizes_that_the_recipe_says_are_kept_and_the_others_are_the_stores(recipe_of: RecipeOf) -> None:
+    recipe = recipe_of("picture.train_rows=96", "picture.train_columns=48")
+    settled = settle_picture_sizes(recipe, PrepareSettings(rows=64, columns=16, bits=8))
+    assert settled.picture.model_dump() == recipe.picture.model_dump() | {"held_out_rows": 64, "held_out_columns": 16}
+    assert build_settings(Recipe, parse_toml(to_toml(settled), where="run"), where="run") == settled
+    assert settle_picture_sizes(settled, PrepareSettings()) == settled
 
 
 def test_another_recipe_is_refused_and_the_difference_named(run: Run, recipe_of: RecipeOf) -> None:

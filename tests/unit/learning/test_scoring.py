@@ -55,7 +55,7 @@ def test_the_network_computes_in_the_precision_of_the_recipe(
 ) -> None:
     recipe, seen = recipe_of(f"precision={precision}"), []
     network = build_network(recipe)
-    network.head.register_forward_hook(lambda _, __, output: seen.append(output.dtype))
+    network.head[-1].register_forward_hook(lambda _, __, output: seen.append(output.dtype))
     score_batches(network, [Pictures(torch.zeros(1, 64, 32, dtype=torch.uint8))], recipe=recipe, device=CPU)
     assert seen == [expected]
 
@@ -95,7 +95,7 @@ def test_what_half_precision_cannot_hold_is_scored_in_full_precision(
         expected = torch.sigmoid(network.eval()(grey).cancer.double())
         with torch.autocast("cpu", torch.float16):
             assert not network(grey).cancer.isfinite().any()
-    network.head.register_forward_hook(lambda _, __, output: seen.append(output.dtype))
+    network.head[-1].register_forward_hook(lambda _, __, output: seen.append(output.dtype))
     monkeypatch.setattr(scoring, "autocast_type", lambda *_: torch.float16)
     scores = score_batches(network, [Pictures(pictures)], recipe=recipe_of(), device=CPU).probabilities
     assert seen == [torch.float16, torch.float32]

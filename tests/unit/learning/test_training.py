@@ -1,5 +1,6 @@
 import copy
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from mammoscope.learning.batches import Batch, EpochSampler, to_network_input
 from mammoscope.learning.losses import LossTerms
 from mammoscope.learning.network import CancerNetwork, build_network
 from mammoscope.learning.resume import ResumePoint
-from mammoscope.learning.run import Run
+from mammoscope.learning.run import Run, open_run
 from mammoscope.learning.scoring import tabulate_scores
 from mammoscope.learning.settings import Recipe
 from mammoscope.learning.task import TrainingTask
@@ -105,6 +106,13 @@ def test_images_that_the_store_lacks_are_left_out(
     smaller = PreparedStore(tiny_store.path, tiny_store.settings, tiny_store.prepared[:20], tiny_store.rejected)
     trained, held_out = select_rows(tiny_manifest, smaller, fold=1, recipe=recipe_of())
     assert set(trained["image_id"]) | set(held_out["image_id"]) == set(smaller.image_ids)
+
+
+def test_a_question_without_answers_is_refused_before_training(
+    recipe_of: RecipeOf, tiny_manifest: pl.DataFrame, tiny_store: PreparedStore
+) -> None:
+    with pytest.raises(ConfigError, match=r"auxiliary\.density: found 1, but density is empty in all 16 images"):
+        select_rows(tiny_manifest, tiny_store, fold=0, recipe=recipe_of("auxiliary.density=1.0"))
 
 
 def test_a_manifest_that_is_not_split_is_refused(
@@ -332,21 +340,45 @@ def test_nothing_but_the_documented_files_is_left(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     run = train(recipe_of("ema=0.9"))
+    (curves,) = (run.fold_path(0) / "curves").iterdir()
+    curves.unlink()
     left = sorted(str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file())
     fold = ["folds/0/history.csv", "folds/0/scores.parquet", "folds/0/weights.safetensors"]
     assert left == ["environment.json", *fold, "prepare.toml", "recipe.toml"]
     assert list((tmp_path / "here").iterdir()) == []
 
 
-def test_a_frozen_backbone_does_not_learn(recipe_of: RecipeOf, train: Callable[..., Run]) -> None:
-    recipe = recipe_of("backbone.frozen=true", "optimizer.rate=0.1")
-    with torch.random.fork_rng([]):
-        torch.manual_seed(recipe.seed)
-        start = build_network(recipe)
-    trained = _weights(train(recipe))
-    parameters = dict(start.named_parameters())
-    changed = [key for key, value in parameters.items() if not torch.equal(value, trained[key])]
-    assert changed == ["head.1.weight", "head.1.bias"]
+@pytest.fixture
+def changed_of(train: Callable[..., Run]) -> Callable[[Recipe], list[str]]:
+    """The parameters that a training changes."""
+
+    def compare(recipe: Recipe) -> list[str]:
+        with torch.random.fork_rng([]):
+            torch.manual_seed(recipe.seed)
+            start = dict(build_network(recipe).named_parameters())
+        trained = _weights(train(recipe))
+        return [key for key, value in start.items() if not torch.equal(value, trained[key])]
+
+    return compare
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_a_frozen_backbone_does_not_learn(
+    recipe_of: RecipeOf, changed_of: Callable[[Recipe], list[str]], optimizer: str
+) -> None:
+    """Not by weight decay either."""
+    decay = [f"optimizer.name={optimizer}", "optimizer.rate=0.1", "optimizer.weight_decay=0.9"]
+    assert changed_of(recipe_of("fine_tuning.train=head", *decay)) == ["head.1.weight", "head.1.bias"]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_stages_whose_turn_does_not_come_do_not_move(
+    recipe_of: RecipeOf, changed_of: Callable[[Recipe], list[str]], optimizer: str
+) -> None:
+    """Three epochs: the head, the last stage, the last but one; neither decay nor momentum moves the others."""
+    decay = [f"optimizer.name={optimizer}", "optimizer.rate=0.1", "optimizer.weight_decay=0.9"]
+    changed = changed_of(recipe_of("epochs=3", "fine_tuning.train=staged", *decay))
+    assert {".".join(name.split(".")[:2]) for name in changed} == {"head.1", "backbone.layer4", "backbone.layer3"}
 
 
 def test_the_whole_network_learns_where_it_is_not_frozen(recipe_of: RecipeOf, train: Callable[..., Run]) -> None:
@@ -375,6 +407,9 @@ def test_the_whole_network_learns_where_it_is_not_frozen(recipe_of: RecipeOf, tr
         "augment.flip_horizontal=1.0",
         "head.dropout=0.5",
         "ema=0.5",
+        "fine_tuning.layer_decay=0.5",
+        "fine_tuning.freeze_batch_norm=true",
+        "fine_tuning.drop_path=0.5",
         "picture.train_rows=96",
         "sampling=matched-controls",
         "sampling=upsample",
@@ -387,6 +422,60 @@ def test_a_key_of_the_recipe_changes_the_weights(
     also = ["picture.train_columns=48"] if "train_rows" in assignment else []
     plain = _weights(train(recipe_of("epochs=1")))
     assert _differ(plain, _weights(train(recipe_of("epochs=1", assignment, *also))))
+
+
+def test_features_that_are_computed_again_change_nothing(recipe_of: RecipeOf, train: Callable[..., Run]) -> None:
+    """Neither the weights nor the statistics of BatchNorm, which a second computation would move twice."""
+    plain = _weights(train(recipe_of("fine_tuning.drop_path=0.3")))
+    again = _weights(train(recipe_of("fine_tuning.drop_path=0.3", "fine_tuning.gradient_checkpointing=true")))
+    assert _differ(plain, again) == []
+
+
+def test_a_compiled_training_gives_the_weights_of_a_plain_one(
+    recipe_of: RecipeOf, train: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under the same names, averaged ones too."""
+    plain = _weights(train(recipe_of("ema=0.5")))
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))  # without a C++ compiler
+    torch._dynamo.utils.counters.clear()
+    compiled = _weights(train(recipe_of("ema=0.5", "compute.compile=true")))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 1
+    assert compiled.keys() == plain.keys()
+    for key, value in plain.items():
+        torch.testing.assert_close(compiled[key], value)
+
+
+def test_a_transformer_of_one_size_learns_at_that_of_the_store_and_is_the_same_from_its_run_alone(
+    recipe_of: RecipeOf, train: Callable[..., Run], tiny_manifest: pl.DataFrame, tiny_store: PreparedStore
+) -> None:
+    run = train(recipe_of("backbone.name=test_vit", "backbone.options={dynamic_img_size=false}"))
+    held_out = tiny_manifest.filter(pl.col("fold") == 0, pl.col("cancer").is_not_null())
+    scores = read_scores(run.fold_path(0) / "scores.parquet").filter(pl.col("level") == "image")["score"]
+    assert scores.to_list() == pytest.approx(_score(_weights(run), open_run(run.path).recipe, held_out, tiny_store))
+
+
+@pytest.mark.parametrize("level", ["image", "breast"])
+def test_a_network_that_learned_further_questions_is_saved_with_them_and_scores_without(
+    recipe_of: RecipeOf,
+    train: Callable[..., Run],
+    tiny_manifest: pl.DataFrame,
+    tiny_store: PreparedStore,
+    level: str,
+) -> None:
+    run = train(recipe_of("auxiliary.view=0.5", "ema=0.5", f"level={level}", "batch.size=2"))
+    weights = _weights(run)
+    assert {key for key in weights if key.startswith("auxiliary.")} == {"auxiliary.view.weight", "auxiliary.view.bias"}
+    held_out = tiny_manifest.filter(pl.col("fold") == 0, pl.col("cancer").is_not_null())
+    scores = read_scores(run.fold_path(0) / "scores.parquet").filter(pl.col("level") == "image")["score"]
+    assert scores.to_list() == pytest.approx(_score(weights, run.recipe, held_out, tiny_store))
+
+
+def test_a_network_learns_to_answer(recipe_of: RecipeOf, train: Callable[..., Run]) -> None:
+    """The loss of telling the view, beside that of cancer, falls below that of guessing among eleven."""
+    asked = recipe_of("epochs=6", "auxiliary.view=1.0", "optimizer.rate=0.01")
+    loss = pl.read_csv(train(asked).fold_path(0) / "history.csv")["train_loss"]
+    assert loss[0] > 2.0
+    assert loss[-1] < 1.6
 
 
 def test_the_size_to_score_at_changes_the_scores_and_not_the_weights(
@@ -491,11 +580,16 @@ def test_a_training_is_the_plain_loop(
         torch.testing.assert_close(trained[key], value, rtol=1e-3, atol=1e-5)
 
 
-def test_four_parts_of_a_batch_make_the_step_of_the_whole(recipe_of: RecipeOf, train: Callable[..., Run]) -> None:
-    """With norms that do not look at the batch, and 16 pictures, so that each epoch is one step."""
-    recipe = ["backbone.name=test_efficientnet_ln", "optimizer.name=sgd", "optimizer.rate=0.1", "batch.size=16"]
+@pytest.mark.parametrize(("size", "micro"), [(16, 4), (64, 16)])
+def test_four_parts_of_a_batch_make_the_step_of_the_whole(
+    recipe_of: RecipeOf, train: Callable[..., Run], size: int, micro: int
+) -> None:
+    """With norms that do not look at the batch, and as many pictures as make one step of each epoch."""
+    recipe = ["backbone.name=test_efficientnet_ln", "optimizer.name=sgd", "optimizer.rate=0.1", f"batch.size={size}"]
     recipe += ["schedule.name=constant"]
-    whole, parts = _weights(train(recipe_of(*recipe))), _weights(train(recipe_of(*recipe, "batch.micro=4")))
+    # 12 images of controls, and one of a case for each fifth of one
+    recipe += ["sampling=upsample", "balance.controls_per_case=0.2"] if size > 16 else []
+    whole, parts = _weights(train(recipe_of(*recipe))), _weights(train(recipe_of(*recipe, f"batch.micro={micro}")))
     assert _differ(whole, _weights(train(recipe_of(*recipe, "optimizer.rate=0.2"))))
     for key, value in whole.items():
         torch.testing.assert_close(parts[key], value, rtol=1e-4, atol=1e-6)
