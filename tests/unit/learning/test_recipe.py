@@ -392,7 +392,7 @@ def test_a_recipe_extends_a_file_beside_it_and_set_comes_last(tmp_path: Path) ->
     write_recipe(tmp_path / "below.toml", 'extends = "small"\nepochs = 3\nseed = 7\n')
     mine = write_recipe(tmp_path / "mine.toml", 'extends = "below.toml"\nepochs = 4\n')
     recipe = read_recipe(mine, ["seed=9"])
-    assert (recipe.epochs, recipe.seed, recipe.backbone.name) == (4, 9, "resnet10t")
+    assert (recipe.epochs, recipe.seed, recipe.backbone.name) == (4, 9, "mobilenetv2_100")
 
 
 @pytest.mark.parametrize(

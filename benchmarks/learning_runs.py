@@ -1,0 +1,80 @@
+"""The trainings of `learning.py`: which recipe, and what is changed in it."""
+
+import re
+from dataclasses import dataclass, field
+
+# timm's name and padding of the weights below MAMMOSCOPE_REAL_DATA
+_NETWORK = ("backbone.name=mobilenetv2_100", 'backbone.options={ pad_type = "same" }')
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A recipe with `pictures_alone` for all that looks at pictures, and `changed` beyond that."""
+
+    name: str
+    recipe: str
+    pictures_alone: tuple[str, ...]
+    changed: tuple[str, ...] = field(default=())
+
+    @property
+    def folder(self) -> str:
+        """The name of its run folder."""
+        return re.sub(r"[^a-z0-9]+", "-", self.name.lower())
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """All that is set."""
+        return self.pictures_alone + self.changed
+
+
+def _at_size(rows: int, columns: int) -> tuple[str, ...]:
+    return tuple(
+        f"picture.{name}_{side}={n_pixels}"
+        for name in ("train", "held_out")
+        for side, n_pixels in (("rows", rows), ("columns", columns))
+    )
+
+
+_PICTURES = (*_NETWORK, *_at_size(256, 160))
+_AGE_AND_DENSITY = 'table.columns=["age_years", "density"]'
+# the baseline's backbone, head, optimizer and rate. All images are trained on, because few of these breasts have the
+# other one beside them, and for as long as `small` takes
+BASELINE = Change(
+    "baseline", "baseline", (*_PICTURES, "store.rows=320", "store.columns=192", "sampling=all", "epochs=20")
+)
+FIGURES = (
+    Change("small", "small", _PICTURES, ('second_stage.columns=["age_years", "density"]',)),
+    Change("small-table", "small", _PICTURES, (_AGE_AND_DENSITY,)),
+)
+SHORT = Change("small, short", "small", (*_NETWORK, *_at_size(128, 80), "epochs=4"))
+_AUXILIARY = ("auxiliary.view=0.1", "auxiliary.density=0.1", "auxiliary.birads=0.1", "auxiliary.difficult_negative=0.1")
+_CHANGES: dict[str, tuple[str, ...]] = {
+    "1 imbalance: two controls for each case, cases in every batch": (
+        "sampling=balanced-batch",
+        "balance.controls_per_case=2",
+    ),
+    "1 imbalance: focal loss": ("loss.name=focal",),
+    "1 imbalance: half of the loss for average precision": ("loss.name=average-precision",),
+    "2 schedule: constant": ("schedule.name=constant",),
+    "4 accumulation: 64 in place of 16": ("batch.size=64", "batch.micro=16"),
+    "5 pooling: generalised mean": ("head.pooling=gem",),
+    "5 head: five samples of dropout at 0.5": ("head.dropout=0.5", "head.dropout_samples=5"),
+    "5 auxiliary heads: view, density, BI-RADS, difficult negative": _AUXILIARY,
+    "6 fine-tuning: the head alone": ("fine_tuning.train=head",),
+    "6 fine-tuning: rate by layer, 0.8": ("fine_tuning.layer_decay=0.8",),
+    "6 weights: not averaged": ("ema=0",),
+    "7 table: age and density": (_AGE_AND_DENSITY,),
+    "8 level: breast": ("level=breast", "batch.size=12"),
+    "9 augmentation: none": tuple(
+        f"augment.{key}=0"
+        for key in (
+            *("flip_horizontal", "flip_vertical", "rotation_degrees", "shift", "zoom", "shear_degrees"),
+            *("contrast", "gamma"),
+        )
+    ),
+    "9 augmentation: all kinds": (
+        *("augment.crop=0.08", "augment.elastic=0.03", "augment.blur_px=0.5", "augment.noise=0.03"),
+        *("augment.window=0.04", "augment.tone_curve=0.4", "augment.brightness=0.05", "augment.erase=0.1"),
+    ),
+}
+ABLATION = tuple(Change(name, "small", SHORT.settings, changed) for name, changed in _CHANGES.items())
