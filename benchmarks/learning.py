@@ -7,7 +7,7 @@ once as there are cores; its folder lies below `--work`, so that a suite that wa
   frozen backbone, `small` on pictures alone, `small` with age and density, and the second stage over its scores
 - ablation: `small` on smaller pictures for fewer epochs, one thing changed at a time, all else equal
 - transfer: `small` on CBIS-DDSM, and each set's networks on the other set
-- phantoms: `tiny` on a synthetic cohort, all cores for one training
+- phantoms: `small` on a synthetic cohort, all cores for one training
 
 Usage: python benchmarks/learning.py [--part figures …] [--work work/learning] [--out benchmarks/results/learning.json]
 """
@@ -28,7 +28,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from learning_runs import ABLATION, BASELINE, FIGURES, SHORT, Change
+from learning_runs import ABLATION, BASELINE, FIGURES, PHANTOMS, SHORT, Change
 from mammoscope.cohort.manifest import read_manifest
 from mammoscope.evaluation.bootstrap import (
     BootstrapSettings,
@@ -71,14 +71,19 @@ class Data:
 
     cohort: Path
     store: Path
-    weights: Path | None
+    weights: Path
 
 
 class Bench:
     """The folder of all runs, and the command line that fills it."""
 
-    def __init__(self, work: Path) -> None:
-        self.work = work
+    def __init__(self, work: Path, real: Path) -> None:
+        self.work, self.real = work, real
+
+    @property
+    def weights(self) -> Path:
+        """Those of MobileNetV2 from ImageNet."""
+        return next(self.real.glob("weights/*.safetensors"))
 
     def call(self, *words: object, n_threads: int = 1) -> None:
         """Run a command of mammoscope as a user does; end where it fails."""
@@ -92,12 +97,9 @@ class Bench:
 
     def make_real(self, source: str) -> Data:
         """The competition's 256-pixel pictures (`rsna`) or CBIS-DDSM (`cbis`), in three folds, prepared."""
-        folder = os.environ.get("MAMMOSCOPE_REAL_DATA")
-        if folder is None:
-            sys.exit("MAMMOSCOPE_REAL_DATA: not set, expected the folder of the real pictures; see docs/real-data.md")
-        data = Data(self.work / source, self.work / f"{source}-store", next(Path(folder).glob("weights/*.safetensors")))
+        data = Data(self.work / source, self.work / f"{source}-store", self.weights)
         if not (data.cohort / "manifest.parquet").exists():
-            self.call("index", *_WORDS_BY_SOURCE[source](Path(folder)), "-o", data.cohort)
+            self.call("index", *_WORDS_BY_SOURCE[source](self.real), "-o", data.cohort)
             self.call("split", data.cohort, "--folds", N_FOLDS)
         self.call("prepare", data.cohort, "-o", data.store, "--size", SIZE, "--bits", 8)
         return data
@@ -105,10 +107,9 @@ class Bench:
     def train(self, change: Change, data: Data, *options: object, n_threads: int = 1) -> Path:
         """The run folder of a recipe with changes, all folds of it."""
         run = self.work / "runs" / data.cohort.name / change.folder
-        weights = () if data.weights is None else ("--weights", data.weights)
         sets = [word for each in change.settings for word in ("--set", each)]
-        where = ("--cohort", data.cohort, "--store", data.store, "-o", run)
-        self.call("train", change.recipe, *where, *weights, *sets, *options, n_threads=n_threads)
+        where = ("--cohort", data.cohort, "--store", data.store, "--weights", data.weights, "-o", run)
+        self.call("train", change.recipe, *where, *sets, *options, n_threads=n_threads)
         print(f"{data.cohort.name} {change.name}: {measure_run(run)}", flush=True)
         return run
 
@@ -162,17 +163,18 @@ def run_transfer(bench: Bench) -> dict[str, object]:
 
 
 def run_phantoms(bench: Bench) -> dict[str, object]:
-    """`tiny` on phantoms from the drawing to the out-of-fold scores; the seconds are of the training."""
-    work = bench.work / "phantoms"
-    if not work.exists():
-        bench.call("synthesize", work, "--patients", 200, "--prevalence", 0.25, "--seed", 1, "--scale", 0.2)
-    data = Data(bench.work / "phantom", bench.work / "phantom-store", None)
+    """`small` on phantoms, one fold; the seconds are from the command to the scores."""
+    folder = bench.work / "phantoms"
+    if not folder.exists():
+        bench.call("synthesize", folder, "--patients", 200, "--prevalence", 0.25, "--seed", 1, "--scale", 0.2)
+    data = Data(bench.work / "phantom", bench.work / "phantom-store", bench.weights)
     if not (data.cohort / "manifest.parquet").exists():
-        bench.call("index", "rsna", "--table", work / "train.csv", "--images", work / "train_images", "-o", data.cohort)
+        table, images = folder / "train.csv", folder / "train_images"
+        bench.call("index", "rsna", "--table", table, "--images", images, "-o", data.cohort)
         bench.call("split", data.cohort, "--folds", N_FOLDS)
     bench.call("prepare", data.cohort, "-o", data.store, "--size", SIZE, "--bits", 8)
     started = time.monotonic()
-    run = bench.train(Change("tiny", "tiny", ()), data, "--fold", 0, n_threads=count_cores())
+    run = bench.train(PHANTOMS, data, "--fold", 0, n_threads=count_cores())
     return measure_run(run) | {"seconds_from_command_to_scores": round(time.monotonic() - started)}
 
 
@@ -272,7 +274,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/learning.json"))
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
-    bench = Bench(arguments.work)
+    if "MAMMOSCOPE_REAL_DATA" not in os.environ:
+        sys.exit("MAMMOSCOPE_REAL_DATA: not set, expected the folder of the real pictures; see docs/real-data.md")
+    bench = Bench(arguments.work, Path(os.environ["MAMMOSCOPE_REAL_DATA"]))
     known = json.loads(arguments.out.read_text())["results"] if arguments.out.exists() else {}
     results = known | {part: RUN_BY_PART[part](bench) for part in arguments.part or PARTS}
     write_report(arguments.out, results, suite="learning", packages=PACKAGES, measured=MEASURED)

@@ -3,9 +3,6 @@
 import re
 from dataclasses import dataclass, field
 
-# timm's name and padding of the weights below MAMMOSCOPE_REAL_DATA
-_NETWORK = ("backbone.name=mobilenetv2_100", 'backbone.options={ pad_type = "same" }')
-
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -35,18 +32,25 @@ def _at_size(rows: int, columns: int) -> tuple[str, ...]:
     )
 
 
-_PICTURES = (*_NETWORK, *_at_size(256, 160))
+_PICTURES = _at_size(256, 160)
 _AGE_AND_DENSITY = 'table.columns=["age_years", "density"]'
 # the baseline's backbone, head, optimizer and rate. All images are trained on, because few of these breasts have the
 # other one beside them, and for as long as `small` takes
 BASELINE = Change(
-    "baseline", "baseline", (*_PICTURES, "store.rows=320", "store.columns=192", "sampling=all", "epochs=20")
+    "baseline",
+    "baseline",
+    (
+        *_PICTURES,
+        *("backbone.name=mobilenetv2_100", "store.rows=320", "store.columns=192"),
+        *("sampling=all", "epochs=20"),
+    ),
 )
 FIGURES = (
     Change("small", "small", _PICTURES, ('second_stage.columns=["age_years", "density"]',)),
     Change("small-table", "small", _PICTURES, (_AGE_AND_DENSITY,)),
 )
-SHORT = Change("small, short", "small", (*_NETWORK, *_at_size(128, 80), "epochs=4"))
+PHANTOMS = Change("small", "small", _PICTURES)
+SHORT = Change("small, short", "small", (*_at_size(128, 80), "epochs=4"))
 _AUXILIARY = ("auxiliary.view=0.1", "auxiliary.density=0.1", "auxiliary.birads=0.1", "auxiliary.difficult_negative=0.1")
 _CHANGES: dict[str, tuple[str, ...]] = {
     "1 imbalance: two controls for each case, cases in every batch": (
