@@ -15,6 +15,14 @@ from mammoscope.learning.settings import Combination, Recipe
 from mammoscope.learning.table_layer import TableTensors
 from mammoscope.learning.views import PictureLogits, combine_to_probabilities
 
+_ROWS, _COLUMNS = -2, -1
+_AXES_BY_FLIPS: dict[str, tuple[tuple[int, ...], ...]] = {
+    "none": ((),),
+    "horizontal": ((), (_COLUMNS,)),
+    "all": ((), (_COLUMNS,), (_ROWS,), (_ROWS, _COLUMNS)),
+}
+"""The axes that are turned round for each look at a picture."""
+
 
 def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
     """The type that the precision of a recipe means on a device; None is full precision.
@@ -63,8 +71,21 @@ def score_batches(
             stored.to(device), rows=recipe.picture.held_out_rows, columns=recipe.picture.held_out_columns
         )
         with torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None):
-            outputs.append(compute_outputs(network, grey, None if table is None else table.to(device)))
+            outputs.append(_compute_flipped(network, grey, None if table is None else table.to(device), recipe))
     return gather_outputs(outputs)
+
+
+def _compute_flipped(
+    network: CancerNetwork, grey: torch.Tensor, table: TableTensors | None, recipe: Recipe
+) -> NetworkOutput:
+    """What a network says of pictures in the mean over the flips of the recipe, in the logits."""
+    flipped = (grey.flip(axes) if axes else grey for axes in _AXES_BY_FLIPS[recipe.scoring.flips])
+    outputs = [compute_outputs(network, each, table) for each in flipped]
+    cancer, view, samples = (
+        torch.stack([getattr(output, name).float() for output in outputs]).mean(dim=0)
+        for name in ("cancer", "view", "samples")
+    )
+    return NetworkOutput(cancer, view, samples, {})
 
 
 def compute_outputs(network: CancerNetwork, grey: torch.Tensor, table: TableTensors | None) -> NetworkOutput:

@@ -155,6 +155,12 @@ class LossSettings(Settings):
         return _check_in_one_sentence(value, check, expected="a number above 0 and below 1, or 'training'")
 
 
+class ScoringSettings(Settings):
+    """How pictures are scored: as they are, or as the mean logit of them and of their mirror images."""
+
+    flips: Literal["none", "horizontal", "all"] = "none"
+
+
 class AuxiliarySettings(Settings):
     """How much the loss of each further question to the network weighs beside that of cancer; 0: it is not asked."""
 
@@ -246,5 +252,6 @@ class Recipe(Settings):
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     batch: BatchSettings = BatchSettings()
+    scoring: ScoringSettings = ScoringSettings()
     operating_points: OperatingPointSettings = OperatingPointSettings()
     second_stage: SecondStageSettings | None = None

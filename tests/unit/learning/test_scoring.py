@@ -108,3 +108,33 @@ def test_the_device_is_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(torch.cuda, "is_available", lambda is_there=is_there: is_there)
         assert choose_device() == expected
     assert choose_device("cpu") == CPU
+
+
+@pytest.mark.parametrize(
+    ("flips", "axes"), [("none", [()]), ("horizontal", [(), (2,)]), ("all", [(), (2,), (1,), (1, 2)])]
+)
+def test_flipped_pictures_are_scored_by_the_mean_of_their_logits(
+    recipe_of: RecipeOf, flips: str, axes: list[tuple[int, ...]]
+) -> None:
+    recipe = recipe_of(f"scoring.flips={flips}", "views.combine=attention", "level=breast")
+    torch.manual_seed(5)
+    network = build_network(recipe)
+    pictures = torch.randint(0, 256, (3, 64, 32), dtype=torch.uint8)
+    seen = score_batches(network, [Pictures(pictures)], recipe=recipe, device=CPU)
+    with torch.no_grad():
+        by_hand = [network(pictures.flip(each).unsqueeze(1) / 255) for each in axes]
+    for name in ("cancer", "view"):
+        expected = torch.stack([getattr(output, name) for output in by_hand]).mean(dim=0).numpy()
+        assert getattr(seen, name) == pytest.approx(expected, abs=1e-5)
+
+
+def test_scores_over_all_flips_are_those_of_the_mirror_image(recipe_of: RecipeOf) -> None:
+    recipe = recipe_of("scoring.flips=all")
+    torch.manual_seed(6)
+    network = build_network(recipe)
+    pictures = torch.randint(0, 256, (3, 64, 32), dtype=torch.uint8)
+    scores, mirrored = (
+        score_batches(network, [Pictures(each)], recipe=recipe, device=CPU).probabilities
+        for each in (pictures, pictures.flip(1, 2))
+    )
+    assert scores == pytest.approx(mirrored, abs=1e-6)
