@@ -33,6 +33,7 @@ def _at_size(rows: int, columns: int) -> tuple[str, ...]:
 
 
 _PICTURES = _at_size(256, 160)
+_AUXILIARY = ("auxiliary.view=0.1", "auxiliary.density=0.1", "auxiliary.birads=0.1", "auxiliary.difficult_negative=0.1")
 _AGE_AND_DENSITY = 'table.columns=["age_years", "density"]'
 # the baseline's backbone, head, optimizer and rate. All images are trained on, because few of these breasts have the
 # other one beside them, and for as long as `small` takes
@@ -46,12 +47,11 @@ BASELINE = Change(
     ),
 )
 FIGURES = (
-    Change("small", "small", _PICTURES, ('second_stage.columns=["age_years", "density"]',)),
-    Change("small-table", "small", _PICTURES, (_AGE_AND_DENSITY,)),
+    Change("small", "small", (*_PICTURES, *_AUXILIARY), ('second_stage.columns=["age_years", "density"]',)),
+    Change("small-table", "small", (*_PICTURES, *_AUXILIARY), (_AGE_AND_DENSITY,)),
 )
 PHANTOMS = Change("small", "small", _PICTURES)
 SHORT = Change("small, short", "small", (*_at_size(128, 80), "epochs=4"))
-_AUXILIARY = ("auxiliary.view=0.1", "auxiliary.density=0.1", "auxiliary.birads=0.1", "auxiliary.difficult_negative=0.1")
 _CHANGES: dict[str, tuple[str, ...]] = {
     "1 imbalance: two controls for each case, cases in every batch": (
         "sampling=balanced-batch",
