@@ -28,7 +28,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from learning_runs import ABLATION, BASELINE, FIGURES, PHANTOMS, SHORT, Change
+from learning_runs import ABLATION, BASELINE, FIGURES, FILM, PHANTOMS, SHORT, Change
 from mammoscope.cohort.manifest import read_manifest
 from mammoscope.evaluation.bootstrap import (
     BootstrapSettings,
@@ -152,9 +152,8 @@ def run_ablation(bench: Bench) -> dict[str, object]:
 def run_transfer(bench: Bench) -> dict[str, object]:
     """`small` on film, and each set's networks on the other set."""
     data = {source: bench.make_real(source) for source in _WORDS_BY_SOURCE}
-    small = FIGURES[0]
-    film = bench.train(Change(small.name, small.recipe, small.pictures_alone), data["cbis"])
-    digital = bench.work / "runs" / "rsna" / small.folder
+    film = bench.train(FILM, data["cbis"])
+    digital = bench.work / "runs" / "rsna" / FIGURES[0].folder
     return {
         "small on CBIS-DDSM": measure_run(film),
         "trained on RSNA, tested on CBIS-DDSM": measure(score_others(digital, data["cbis"])),

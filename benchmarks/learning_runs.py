@@ -46,10 +46,13 @@ BASELINE = Change(
         *("sampling=all", "epochs=20"),
     ),
 )
+# these pictures hold more images of a breast with cancer than of another: spread and number of views tell that
+_SECOND_STAGE = ('second_stage.scores=["logit"]', 'second_stage.columns=["age_years", "density"]')
 FIGURES = (
-    Change("small", "small", (*_PICTURES, *_AUXILIARY), ('second_stage.columns=["age_years", "density"]',)),
+    Change("small", "small", (*_PICTURES, *_AUXILIARY), _SECOND_STAGE),
     Change("small-table", "small", (*_PICTURES, *_AUXILIARY), (_AGE_AND_DENSITY,)),
 )
+FILM = Change("small", "small", _PICTURES)
 PHANTOMS = Change("small", "small", _PICTURES)
 SHORT = Change("small, short", "small", (*_at_size(128, 80), "epochs=4"))
 _CHANGES: dict[str, tuple[str, ...]] = {

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mammoscope.evaluation.scores import SCORES_SCHEMA
-from mammoscope.learning.breast_table import SecondStageSettings
+from mammoscope.learning.breast_table import SCORE_COLUMNS, SecondStageSettings
 from mammoscope.learning.second_stage import fit_second_stage
 
 Floats = NDArray[np.float64]
@@ -65,7 +65,9 @@ def by_hand(scores: pl.DataFrame, facts: pl.DataFrame) -> tuple[Floats, NDArray[
 @pytest.mark.parametrize("penalty", [0.5, 20.0])
 def test_each_fold_is_scored_as_by_a_pipeline_of_scikit_learn(penalty: float) -> None:
     scores, facts = cohort()
-    settings = SecondStageSettings(columns=("age_years", "implant"), penalties=(penalty,))
+    settings = SecondStageSettings(
+        scores=SCORE_COLUMNS, columns=("age_years", "implant"), penalties=(penalty,), allow_shortcuts=True
+    )
     _, stacked = fit_second_stage(scores, facts, settings, rng=np.random.default_rng(0))
     inputs, outcomes, folds = by_hand(scores, facts)
     pipeline = make_pipeline(

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 import polars as pl
 from pydantic import Field, ValidationInfo, field_validator
@@ -15,7 +15,8 @@ from mammoscope.evaluation.scores import list_breasts
 from mammoscope.exam import BREAST
 from mammoscope.learning.table_inputs import OUTCOMES, SHORTCUTS
 
-SCORE_COLUMNS = ("logit", "highest_view", "spread_of_views", "n_views", "above_other_side")
+ScoreColumn = Literal["logit", "highest_view", "spread_of_views", "n_views", "above_other_side"]
+SCORE_COLUMNS: tuple[ScoreColumn, ...] = get_args(ScoreColumn)
 
 _OTHER_SIDE = {Laterality.LEFT.value: Laterality.RIGHT.value, Laterality.RIGHT.value: Laterality.LEFT.value}
 _LEAST_SCORE = 1e-6  # a score of 0 or 1 has no logit; a network of 32 bits hardly tells nearer ones apart
@@ -26,16 +27,34 @@ Penalty = Annotated[float, Field(gt=0)]
 
 
 class SecondStageSettings(Settings):
-    """What the second stage sees beside the scores, which of the columns come squared too, and what it may see.
+    """What the second stage sees of the scores and beside them, which columns come squared too, and what it may see.
 
     `penalties` are those that it chooses from, each multiplied by half the sum of the squared coefficients.
     """
 
     allow_birads: bool = False
     allow_shortcuts: bool = False
+    scores: Annotated[tuple[ScoreColumn, ...], Field(min_length=1)] = (
+        "logit",
+        "highest_view",
+        "spread_of_views",
+        "above_other_side",
+    )
     columns: tuple[str, ...] = ()
     squares: tuple[str, ...] = ()
     penalties: Annotated[tuple[Penalty, ...], Field(min_length=1)] = (0.1, 1.0, 10.0, 100.0, 1000.0)
+
+    @field_validator("scores")
+    @classmethod
+    def _tell_of_the_breast(cls, scores: tuple[ScoreColumn, ...], info: ValidationInfo) -> tuple[ScoreColumn, ...]:
+        if "n_views" in scores and not info.data.get("allow_shortcuts"):
+            raise ValueError(
+                "'n_views' says how many images were made or kept, so that the model would learn how the cohort was "
+                "drawn; leave it out, or set second_stage.allow_shortcuts = true"
+            )
+        if len(set(scores)) != len(scores):
+            raise ValueError("expected each score once")
+        return scores
 
     @field_validator("columns")
     @classmethod

@@ -161,7 +161,7 @@ def read_second_stage(path: Path) -> SecondStage:
 
 
 def _fit(breasts: pl.DataFrame, settings: SecondStageSettings, rng: np.random.Generator) -> LogisticModel:
-    columns: Sequence[str] = (*SCORE_COLUMNS, *settings.columns)
+    columns: Sequence[str] = (*settings.scores, *settings.columns)
     return fit_logistic(breasts, columns, squares=settings.squares, penalties=settings.penalties, rng=rng)
 
 

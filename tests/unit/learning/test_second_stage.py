@@ -263,6 +263,10 @@ def test_a_model_of_another_make_is_refused(tmp_path: Path, change: dict[str, ob
             "squares: .*expected some of the columns of numbers, here none",
         ),
         ({"columns": ["age_years"], "squares": ["birads"]}, "of the columns of numbers, here age_years"),
+        ({"scores": ["n_views"]}, "scores: .*'n_views' says how many images .*set second_stage.allow_shortcuts = true"),
+        ({"scores": ["logit", "logit"]}, "scores: .*expected each score once"),
+        ({"scores": []}, "scores: "),
+        ({"scores": ["mean"]}, "scores.0: found 'mean'"),
         ({"penalties": []}, "penalties: "),
         ({"penalties": [0.0]}, "penalties.0: found 0.0"),
         ({"allow_everything": True}, "allow_everything: unknown key"),
@@ -277,6 +281,17 @@ def test_what_is_allowed_is_taken() -> None:
     table = {"columns": ["age_years", "site", "birads"], "squares": ["age_years"], "allow_shortcuts": True}
     settings = build_settings(SecondStageSettings, table | {"allow_birads": True}, where="recipe")
     assert settings.columns == ("age_years", "site", "birads")
+
+
+def test_how_many_images_a_breast_has_is_not_seen_unless_that_is_allowed() -> None:
+    """Cases with two images of one score, controls with one, and scores by chance: only their number tells them."""
+    scores, facts = cohort(age_effect=0)
+    by_chance = np.random.default_rng(1).random(scores.height // 2).repeat(2)
+    drawn = scores.with_columns(score=pl.Series(by_chance)).filter(pl.col("cancer") | (pl.col("view") == "CC"))
+    counted = SecondStageSettings(scores=("logit", "n_views"), allow_shortcuts=True)
+    for settings, is_told in ((SecondStageSettings(), False), (counted, True)):
+        breasts = stack(drawn, facts, settings)[1]
+        assert (roc_auc_score(breasts["cancer"], breasts["score"]) > 0.95) == is_told
 
 
 def test_a_recipe_has_none_unless_it_says_so(recipe_of: RecipeOf) -> None:
