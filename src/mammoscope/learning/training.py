@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -47,6 +47,7 @@ from mammoscope.learning.scoring import autocast_type, check_precision, choose_d
 from mammoscope.learning.settings import Recipe
 from mammoscope.learning.table_inputs import TableEncoder, fit_table_encoder, write_table_encoder
 from mammoscope.learning.task import TrainingTask
+from mammoscope.learning.views import PictureLogits
 from mammoscope.learning.weights import load_backbone
 
 _HELD_OUT_BATCH = 32
@@ -224,20 +225,15 @@ def train_fold(  # noqa: PLR0913  # the parts of one training, all but the first
         TableError, StoreError, ConfigError, WeightsError: as `select_rows`, `build_network` and `load_backbone`, or the
             training ran out of the finite numbers.
     """
-    processes = processes or Processes(choose_device())
-    recipe, device = run.recipe, processes.device
-    check_precision(recipe, device)
+    processes, recipe = processes or Processes(choose_device()), run.recipe
+    check_precision(recipe, processes.device)
     training, held_out = select_rows(manifest, store, fold=fold, recipe=recipe)
     encoder = fit_table(training, recipe)
-    with torch.random.fork_rng(
-        [device] if device.type == "cuda" else []
-    ):  # what follows draws from torch's own state; the caller's stays as it was
-        torch.manual_seed(recipe.seed + fold)
+    with _chance_of_its_own(recipe.seed + fold, processes.device):
         network = build_network(recipe, encoder)
         load_backbone(network, recipe.backbone)
         network = share_statistics(network, processes)
         sampler = EpochSampler(training, recipe, fold=fold)
-        task = _set_task(network, sampler)
         share = EpochShare(sampler, rank=processes.rank, n_processes=processes.n)
         labels = label_rows(training, recipe.auxiliary)
         batches = training_batches(StorePictures(training, store, encoder, labels=labels), share)
@@ -246,19 +242,27 @@ def train_fold(  # noqa: PLR0913  # the parts of one training, all but the first
         )
         history = History(run.fold_path(fold) / "history.csv", held_out, sampler, on_step, processes=processes)
         resume = ResumePoint(run.fold_path(fold) / "resume" / "state.ckpt", share, every_s=save_every_s)
-        best = BestWeights(resume.path.parent, history, write_weights) if recipe.keep == "best" else None
-        curves = Curves(run.fold_path(fold) / "curves", history)
-        _fit(task, batches, held_out_loader, history=history, others=[*([best] if best else []), curves], resume=resume)
-        if best is not None and processes.is_first:
-            best.put_back(network)
-        agree_on_weights(network, processes)
-        pictures = (Pictures(batch.pictures, batch.table) for batch in held_out_loader)
-        logits = score_batches(network.to(device), pictures, recipe=recipe, device=device)
-    logits = gather_logits(logits, processes, n=held_out.height)
-    scores = tabulate_scores(held_out, logits, recipe.views.combine)
+        _fit(_set_task(network, sampler), batches, held_out_loader, history=history, resume=resume)
+        logits = _score(network, held_out_loader, recipe, processes)
+    scores = tabulate_scores(held_out, gather_logits(logits, processes, n=held_out.height), recipe.views.combine)
     if processes.is_first:
         _write_fold(run, fold, network, scores=scores, encoder=encoder, training=training)
     return scores
+
+
+@contextmanager
+def _chance_of_its_own(seed: int, device: torch.device) -> Iterator[None]:
+    """Begin torch's chance at a seed; the caller's stays as it was."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def _score(network: CancerNetwork, held_out: DataLoader[Batch], recipe: Recipe, processes: Processes) -> PictureLogits:
+    """What the trained network says of this process's share of the held-out pictures."""
+    agree_on_weights(network, processes)
+    pictures = (Pictures(batch.pictures, batch.table) for batch in held_out)
+    return score_batches(network.to(processes.device), pictures, recipe=recipe, device=processes.device)
 
 
 def choose_micro(
@@ -320,21 +324,25 @@ def write_weights(network: CancerNetwork, path: Path) -> None:
         save_file(state, beside)
 
 
-def _fit(  # noqa: PLR0913  # the parts of one fit, by name
+def _fit(
     task: TrainingTask,
     batches: DataLoader[Batch],
     held_out: DataLoader[Batch],
     *,
     history: History,
-    others: Sequence[Callback],
     resume: ResumePoint,
 ) -> None:
+    """Train; the network of the task has the weights to keep afterwards."""
     recipe, processes = task.recipe, history.processes
+    best = BestWeights(resume.path.parent, history, write_weights) if recipe.keep == "best" else None
+    others = [*([best] if best else []), Curves(history.path.parent / "curves", history)]
     averaging = [EMAWeightAveraging(device=processes.device, decay=recipe.ema)] if recipe.ema else []
     callbacks = [Guard(), history, *others, *averaging, resume]
     with quiet_lightning():
         trainer = build_trainer(recipe, callbacks, processes=processes, max_epochs=recipe.epochs)
         trainer.fit(task, batches, held_out, ckpt_path=resume.path if resume.path.exists() else None, weights_only=True)
+    if best is not None and processes.is_first:
+        best.put_back(task.network)
 
 
 def build_trainer(
