@@ -9,11 +9,17 @@ from mammoscope.cli.console import JsonOption, print_summary, progress_bar
 from mammoscope.errors import ConfigError
 
 if TYPE_CHECKING:
+    import polars as pl
+
+    from mammoscope.imaging.store import PreparedStore
     from mammoscope.learning.rate_search import RateCurve
+    from mammoscope.learning.settings import Recipe
 
 
 def find_lr(
-    recipe: Annotated[str, typer.Argument(help="A recipe that ships (tiny, small, baseline) or a TOML file.")],
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe that ships (tiny, small, baseline, standard, winner) or a TOML file.")
+    ],
     cohort: Annotated[Path, typer.Option(help="The cohort folder, split.")],
     store: Annotated[Path, typer.Option(help="The prepared store of the cohort.")],
     fold: Annotated[int, typer.Option(min=0, help="The fold that is held out.")] = 0,
@@ -53,6 +59,7 @@ def find_lr(
     manifest, prepared = read_manifest(cohort), open_store(store)
     check_store(prepared, wanted)
     wanted = settle_picture_sizes(wanted, prepared.settings)
+    wanted = _settle_micro(wanted, manifest, prepared, fold=fold, name=recipe)
     with progress_bar(f"find-lr fold {fold}", steps) as advance:
         curve = run_range_test(wanted, manifest, prepared, fold=fold, tested=tested, on_step=advance)
     try:
@@ -72,6 +79,21 @@ def find_lr(
         "add": f"--set optimizer.rate={proposed:g}",
     }
     print_summary("proposed", facts, as_json=as_json)
+
+
+def _settle_micro(
+    recipe: "Recipe", manifest: "pl.DataFrame", store: "PreparedStore", *, fold: int, name: str
+) -> "Recipe":
+    """The recipe with what `batch.micro = "auto"` comes to here."""
+    from mammoscope.learning.processes import Processes, share_batch
+    from mammoscope.learning.scoring import choose_device
+    from mammoscope.learning.training import choose_micro
+
+    if recipe.batch.micro != "auto":
+        return recipe
+    processes = Processes(choose_device())
+    found = choose_micro(manifest, store, fold=fold, recipe=recipe, processes=processes)
+    return share_batch(recipe, processes.n, name, micro=found)
 
 
 def _write(curve: "RateCurve", output: Path, *, proposed: float | None) -> None:

@@ -97,7 +97,7 @@ class History(Callback):
 
     def _write(self) -> None:
         with replacing(self.path) as beside:
-            pl.DataFrame(self.rows, schema=_SCHEMA).write_csv(beside, float_precision=6)
+            pl.DataFrame(self.rows, schema=_SCHEMA).write_csv(beside)
 
     def _advance(self, n_batches: int) -> None:
         if self.processes.is_first:

@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from mammoscope.errors import ConfigError, UserInputError
 from mammoscope.imaging.store import PreparedStore
 from mammoscope.learning.auxiliary import label_rows
-from mammoscope.learning.batches import EpochSampler, EpochShare, StorePictures, training_batches
+from mammoscope.learning.batches import Batch, EpochSampler, EpochShare, StorePictures, training_batches
 from mammoscope.learning.losses import LossTerms
 from mammoscope.learning.network import CancerNetwork, build_network
 from mammoscope.learning.processes import Processes
@@ -170,6 +170,9 @@ class _RangeTask(TrainingTask):
     ) -> None:
         super().__init__(network, recipe, fold=fold, n_steps=tested.n_steps, loss_terms=loss_terms)
         self.tested = tested
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Let all stages learn at once: the rate has to suit those too whose turn comes last."""
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The recipe's optimizer, begun at the lowest rate."""

@@ -3,8 +3,8 @@
 from mammoscope.cohort.balance import USED_KEYS
 from mammoscope.cohort.matching import DEFAULT_AGE_WITHIN_YEARS
 from mammoscope.errors import ConfigError
-from mammoscope.learning.settings import LossSettings, Recipe, ScheduleSettings
-from mammoscope.learning.table_inputs import SHORTCUTS
+from mammoscope.learning.settings import AugmentSettings, LossSettings, Recipe, ScheduleSettings, ViewsSettings
+from mammoscope.learning.table_inputs import CATEGORIES, SHORTCUTS, TableSettings
 
 _SURROGATES = ("average-precision", "pf1")
 _LOSSES_THAT_USE = {
@@ -44,17 +44,14 @@ def check_recipe(recipe: Recipe, name_or_path: str) -> None:
             f"recipe {name_or_path}: head.batch_norm: found true with one picture at a time, which has no spread; "
             "expected batch.micro (or batch.size) of 2 or more"
         )
-    if recipe.level == "image" and recipe.views.combine == "attention":
-        raise ConfigError(
-            f"recipe {name_or_path}: views.combine: found 'attention' with level = 'image', where no view is weighed; "
-            "expected it with level = 'breast'"
-        )
     if recipe.head.dropout_samples > 1 and not recipe.head.dropout:
         raise ConfigError(
             f"recipe {name_or_path}: head.dropout_samples: found {recipe.head.dropout_samples} with head.dropout = 0, "
             "which makes all of them equal; set a chance of dropout, or leave this key out"
         )
+    _check_views(recipe, name_or_path)
     _check_table(recipe, name_or_path)
+    _check_augment(recipe.augment, name_or_path)
     _check_fine_tuning(recipe, name_or_path)
     _check_balance(recipe, name_or_path)
     _check_loss(recipe, name_or_path)
@@ -65,6 +62,29 @@ def check_recipe(recipe: Recipe, name_or_path: str) -> None:
             raise ConfigError(f"recipe {name_or_path}: picture.{name}_rows and _columns: expected both or neither")
 
 
+def _check_views(recipe: Recipe, name_or_path: str) -> None:
+    if recipe.level == "breast":
+        return
+    if recipe.views.combine == "attention":
+        raise ConfigError(
+            f"recipe {name_or_path}: views.combine: found 'attention' with level = 'image', where no view is weighed; "
+            "expected it with level = 'breast'"
+        )
+    if recipe.views.most != ViewsSettings.model_fields["most"].default:
+        raise ConfigError(
+            f"recipe {name_or_path}: views.most: found {recipe.views.most}, which level = 'image' does not use; "
+            "expected it with level = 'breast' only"
+        )
+
+
+def _check_augment(augment: AugmentSettings, name_or_path: str) -> None:
+    if not augment.erase and augment.erase_side != AugmentSettings.model_fields["erase_side"].default:
+        raise ConfigError(
+            f"recipe {name_or_path}: augment.erase_side: found {augment.erase_side:g}, which is not used without "
+            "augment.erase; set a share there, or leave this key out"
+        )
+
+
 def _check_table(recipe: Recipe, name_or_path: str) -> None:
     found = [column for column in recipe.table.columns if column in SHORTCUTS]
     if found and not recipe.table.allow_shortcuts:
@@ -73,13 +93,25 @@ def _check_table(recipe: Recipe, name_or_path: str) -> None:
             "cohort was made (where its cases come from), and not by the breast; leave it out, or set "
             "table.allow_shortcuts = true"
         )
+    unused: dict[str, str] = {}
+    if not recipe.table.columns:
+        unused = dict.fromkeys(("embedding", "hidden", "dropout"), "columns")
+    elif set(recipe.table.columns).isdisjoint(CATEGORIES):
+        unused = {"embedding": "categories among the columns"}
+    for key, lacking in unused.items():
+        value = getattr(recipe.table, key)
+        if value != TableSettings.model_fields[key].default:
+            raise ConfigError(
+                f"recipe {name_or_path}: table.{key}: found {value:g}, which is not used without {lacking}; name some "
+                "in table.columns, or leave this key out"
+            )
 
 
 def _check_fine_tuning(recipe: Recipe, name_or_path: str) -> None:
     settings = recipe.fine_tuning
     used = {"all": {"layer_decay", "gradient_checkpointing"}, "head": set[str]()}
     used["staged"] = used["all"] | {"stage_epochs"}
-    for key in used["staged"] - used[settings.train]:
+    for key in sorted(used["staged"] - used[settings.train]):
         value = getattr(settings, key)
         if value != type(settings).model_fields[key].default:
             raise ConfigError(

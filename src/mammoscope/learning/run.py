@@ -3,8 +3,9 @@
 recipe.toml          the resolved recipe
 prepare.toml         how the pictures were prepared
 environment.json     versions, commit, seed, hashes of manifest and store; carries the schema version
-folds/<k>/           weights.safetensors, history.csv, scores.parquet of the held-out fold; balance.csv of a match;
-                      table.json where the recipe gives the network columns of the manifest
+folds/<k>/           weights.safetensors, history.csv, scores.parquet of the held-out fold; curves/ for TensorBoard;
+                      balance.csv of a match; table.json where the recipe gives the network columns of the manifest;
+                      resume/ while the fold is trained
 scores.parquet       the out-of-fold scores of all folds that are done
 operating_points.json  thresholds, each judged on folds that it was not chosen on
 second_stage/        scores.parquet, summary.json and model.json of a table model on the scores, where the recipe asks

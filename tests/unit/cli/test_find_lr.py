@@ -5,6 +5,11 @@ from pathlib import Path
 import cv2
 import polars as pl
 import pytest
+import torch
+
+from mammoscope.learning import training
+from mammoscope.learning.batches import Batch
+from mammoscope.learning.task import TrainingTask
 
 CliRun = Callable[..., tuple[int, str, str]]
 
@@ -64,6 +69,23 @@ def test_the_options_say_what_is_tested(find_lr: CliRun, tmp_path: Path) -> None
     assert points["rate"][0] == pytest.approx(1e-5)
     assert points["rate"][1] == pytest.approx(1e-5 * 5e4 ** (1 / 59))
     assert "proposed" in (tmp_path / "deep" / "curve.svg").read_text()
+
+
+@pytest.mark.parametrize(("assignment", "in_memory"), [("batch.micro=auto", 2), ("batch.micro=1", 1)])
+def test_as_many_examples_are_in_memory_as_fit_or_as_the_recipe_says(
+    find_lr: CliRun, monkeypatch: pytest.MonkeyPatch, assignment: str, in_memory: int
+) -> None:
+    seen: list[int] = []
+    compute = TrainingTask.training_step
+
+    def watch(task: TrainingTask, batch: Batch, batch_index: int) -> torch.Tensor:
+        seen.append(len(batch.targets))
+        return compute(task, batch, batch_index)
+
+    monkeypatch.setattr(training, "choose_micro", lambda *_, **__: 2)
+    monkeypatch.setattr(TrainingTask, "training_step", watch)
+    find_lr("--set", assignment, "--steps", 50)
+    assert set(seen) == {in_memory}
 
 
 def test_where_no_rate_can_be_proposed_the_curve_shows_why(find_lr: CliRun, tmp_path: Path) -> None:

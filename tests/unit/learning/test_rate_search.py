@@ -112,6 +112,11 @@ def _plant(monkeypatch: pytest.MonkeyPatch, loss_of: Callable[[int], float], see
     monkeypatch.setattr(task, "cancer_loss", planted)
 
 
+def test_what_is_trained_in_stages_is_tested_as_a_whole(run_test: RunTest) -> None:
+    """The rate has to suit the stages too whose turn comes last, and comes in no epoch of a short test."""
+    assert run_test("fine_tuning.train=staged").losses == run_test().losses
+
+
 def test_smoothing_is_an_exponential_mean_with_its_bias_corrected() -> None:
     losses = np.random.default_rng(0).uniform(size=100)
     mean, expected = 0.0, []

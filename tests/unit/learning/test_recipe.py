@@ -284,6 +284,33 @@ def test_fine_tuning_that_cannot_be_is_refused(
         recipe_of(*(f"fine_tuning.{assignment}" for assignment in assignments))
 
 
+@pytest.mark.parametrize(
+    ("assignments", "sentence"),
+    [
+        (("views.most=4",), r"views\.most: found 4, which level = 'image' does not use; .* level = 'breast' only"),
+        (("augment.erase_side=0.1",), r"augment\.erase_side: found 0\.1, .* without augment\.erase; set a share"),
+        (("table.hidden=8",), r"table\.hidden: found 8, which is not used without columns; .* table\.columns"),
+        (("table.dropout=0.5",), r"table\.dropout: found 0\.5, which is not used without columns"),
+        (("table.embedding=8",), r"table\.embedding: found 8, which is not used without columns"),
+        (
+            ("table.embedding=8", "table.columns=['age_years']"),
+            r"table\.embedding: found 8, which is not used without categories among the columns",
+        ),
+    ],
+)
+def test_a_key_that_does_nothing_is_refused(recipe_of: RecipeOf, assignments: tuple[str, ...], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        recipe_of(*assignments)
+
+
+def test_a_key_that_does_something_is_not(recipe_of: RecipeOf) -> None:
+    assert recipe_of("views.most=4", "level=breast").views.most == 4
+    assert recipe_of("augment={erase=0.1, erase_side=0.1}").augment.erase_side == 0.1
+    assert recipe_of("table={columns=['age_years'], hidden=8, dropout=0.5}").table.hidden == 8
+    assert recipe_of("table={columns=['age_years', 'view'], embedding=8}").table.embedding == 8
+    assert recipe_of("table.hidden=16", "views.most=8").table.columns == ()  # their defaults, said aloud
+
+
 def test_drop_path_is_said_once(recipe_of: RecipeOf) -> None:
     twice = ("fine_tuning.drop_path=0.1", "backbone.options={drop_path_rate=0.2}")
     with pytest.raises(ConfigError, match=r"fine_tuning\.drop_path: found 0\.1 beside drop_path_rate in backbone\.opt"):

@@ -101,6 +101,17 @@ def _history(run: Run) -> pl.DataFrame:
         ),
         (("fine_tuning={train='staged', gradient_checkpointing=true}", "optimizer.name=sgd"), (6, 3), (5, 7)),
         (("fine_tuning={train='all', freeze_batch_norm=true, drop_path=0.3}", "ema=0.9"), (6, 3), (5, 7)),
+        # all of these at once, two parts to a step
+        (
+            (
+                "fine_tuning={train='staged', gradient_checkpointing=true, layer_decay=0.7, drop_path=0.3}",
+                *("keep=best", "ema=0.9", "auxiliary={view=0.5}", "head.dropout_samples=3"),
+                *("level=breast", "views={combine='attention', most=1}", "table={columns=['view'], dropout=0.4}"),
+                *("batch={size=2, micro=1}", "head.pooling=attention"),
+            ),
+            (11, 4),
+            (10, 12),
+        ),
         # at the last step of an epoch, and at the first of the next
         (("level=breast", "batch.size=2", "views.combine=attention"), (4, 1), (3, 3)),
     ],

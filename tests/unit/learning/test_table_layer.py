@@ -147,7 +147,7 @@ def test_a_recipe_without_a_table_gives_the_network_that_it_always_gave(recipe_o
     expected = {f"backbone.{key}": value for key, value in backbone.state_dict().items()}
     expected |= {f"head.{key}": value for key, value in head.state_dict().items()}
     torch.manual_seed(11)
-    found = build_network(recipe_of("table.hidden=8", "table.dropout=0.5")).state_dict()
+    found = build_network(recipe_of()).state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(value, expected[key]) for key, value in found.items())
 

@@ -300,6 +300,12 @@ def test_the_history_has_a_row_for_each_epoch_with_the_figures_of_its_time(
     assert history["held_out_breast_auc"][-1] == pytest.approx(last, abs=1e-6)
 
 
+def test_the_history_has_the_smallest_rates_too(recipe_of: RecipeOf, train: Callable[..., Run]) -> None:
+    """One-cycle's last rate is 250,000 times below its top."""
+    run = train(recipe_of("optimizer.rate=0.001"))
+    assert pl.read_csv(run.fold_path(0) / "history.csv")["rate"][-1] == pytest.approx(4e-9, rel=1e-6)
+
+
 def test_a_held_out_fold_of_one_class_is_scored_without_figures(
     recipe_of: RecipeOf, tiny_manifest: pl.DataFrame, tiny_store: PreparedStore, start_tiny_run: StartRun
 ) -> None:
