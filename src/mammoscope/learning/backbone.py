@@ -31,13 +31,15 @@ class Layout(NamedTuple):
 
     `form` is "maps" (picture, channel, row, column), "channels-last" (picture, row, column, channel), "tokens"
     (picture, place, channel) after `n_prefix` that are no places, or "pooled" (picture, channel): its own head pools
-    them. `n_colours` is how often it wants the grey channel.
+    them. `n_colours` is how often it wants the grey channel. `has_last_norm` says whether the last norm of its maps
+    stands in its head.
     """
 
     form: Literal["maps", "channels-last", "tokens", "pooled"]
     n_channels: int
     n_prefix: int = 0
     n_colours: int = 1
+    has_last_norm: bool = False
 
 
 class _UnfitError(ConfigError):
@@ -69,6 +71,8 @@ def read_maps(backbone: Any, pictures: torch.Tensor, layout: Layout) -> torch.Te
         return pooled[:, :, None, None]  # (picture, channel, 1, 1)
     if layout.form == "tokens":
         return _arrange(features[:, layout.n_prefix :], (pictures.shape[-2], pictures.shape[-1]))
+    if layout.has_last_norm:
+        features = backbone.forward_head(features, pre_logits=True)
     maps: torch.Tensor = features.permute(0, 3, 1, 2) if layout.form == "channels-last" else features
     return maps
 
@@ -152,6 +156,7 @@ def _layout_at(backbone: Any, size: Size, n_colours: int) -> Layout:  # noqa: AN
     if len(shape) == 4:  # noqa: PLR2004  # maps
         is_last = getattr(backbone, "output_fmt", "NCHW") == "NHWC"
         layout = Layout("channels-last", shape[3]) if is_last else Layout("maps", shape[1])
+        layout = layout._replace(has_last_norm=_ends_in_norm(backbone, features))
     elif len(shape) == 3 and shape[1] > (n_prefix := _count_prefix(backbone, shape[1], size)):  # noqa: PLR2004  # tokens
         layout = Layout("tokens", shape[2], n_prefix)
     else:
@@ -162,6 +167,15 @@ def _layout_at(backbone: Any, size: Size, n_colours: int) -> Layout:  # noqa: AN
     if layout.form != "pooled" and layout.n_channels != backbone.num_features:
         raise _UnfitError(f"its features come as {shape}, expected {backbone.num_features} channels")
     return layout._replace(n_colours=n_colours)
+
+
+def _ends_in_norm(backbone: Any, maps: torch.Tensor) -> bool:  # noqa: ANN401  # timm's networks share methods, not a type
+    """Whether a network that does not pool makes of its maps others of the same shape, as ConvNeXt's norm does.
+
+    Heads that do more make other channels; they are made for classes, and left out.
+    """
+    ended = backbone.forward_head(maps, pre_logits=True)
+    return ended is not maps and ended.shape == maps.shape
 
 
 def _count_prefix(backbone: Any, n_tokens: int, size: Size) -> int:  # noqa: ANN401  # timm's networks share methods, not a type

@@ -114,6 +114,18 @@ def test_places_that_fill_no_rows_come_as_one_column(recipe_of: RecipeOf) -> Non
     assert read_maps(backbone, torch.rand(2, 1, 64, 32), layout).shape == (2, 96, 7, 1)
 
 
+@pytest.mark.parametrize("name", ["test_convnext", "caformer_s18"])
+def test_the_last_norm_is_part_of_the_features_where_it_stands_in_the_head(recipe_of: RecipeOf, name: str) -> None:
+    """The maps are those of timm's own network without pooling."""
+    backbone, layout = create_backbone(recipe_of(f"backbone.name={name}"))
+    theirs = timm.create_model(name, in_chans=1, num_classes=0, global_pool="").eval()
+    torch.nn.init.uniform_(backbone.head.norm.weight, 2.0, 3.0)
+    theirs.load_state_dict(backbone.eval().state_dict())
+    picture = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(read_maps(backbone, picture, layout), theirs(picture))
+
+
 @pytest.mark.parametrize("name", ["pit_ti_224", "crossvit_9_240", "efficientvim_m1"])
 def test_a_network_that_pools_by_itself_is_taken_as_it_is(recipe_of: RecipeOf, name: str) -> None:
     network = build_network(recipe_of(*_of_size(name, train=(240, 240)))).eval()
