@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from mammoscope.evaluation.discrimination import auc, average_precision, best_f1, probabilistic_f1, roc_curve
+from mammoscope.evaluation.discrimination import (
+    auc,
+    average_precision,
+    best_f1,
+    partial_auc,
+    probabilistic_f1,
+    roc_curve,
+)
 from mammoscope.evaluation.scores import SCORES_SCHEMA, aggregate_to_breasts
 
 Floats = NDArray[np.float64]
@@ -29,7 +36,13 @@ def scored(draw: st.DrawFn) -> tuple[Floats, Outcomes, Floats]:
 @given(scored())
 def test_auc_keeps_under_monotone_maps(sample: tuple[Floats, Outcomes, Floats]) -> None:
     scores, outcomes, weights = sample
-    assert auc(np.exp(3 * scores) - 7, outcomes, weights) == auc(scores, outcomes, weights)
+    for metric in (auc, partial_auc):
+        assert metric(np.exp(3 * scores) - 7, outcomes, weights) == metric(scores, outcomes, weights)
+
+
+@given(scored())
+def test_the_partial_auc_up_to_a_rate_of_1_is_the_auc(sample: tuple[Floats, Outcomes, Floats]) -> None:
+    np.testing.assert_allclose(partial_auc(*sample, highest_rate=1), auc(*sample), atol=1e-12)
 
 
 @given(scored())
@@ -43,7 +56,7 @@ def test_a_whole_weight_is_a_repetition(sample: tuple[Floats, Outcomes, Floats])
     scores, outcomes, weights = sample
     times = weights.astype(np.intp)
     repeated = np.repeat(scores, times), np.repeat(outcomes, times)
-    for metric in (auc, average_precision, probabilistic_f1):
+    for metric in (auc, partial_auc, average_precision, probabilistic_f1):
         np.testing.assert_allclose(metric(scores, outcomes, weights), metric(*repeated), atol=1e-12)
     np.testing.assert_allclose(best_f1(scores, outcomes, weights).f1, best_f1(*repeated).f1, atol=1e-12)
 
@@ -57,7 +70,7 @@ def test_the_area_under_the_curve_is_the_auc(sample: tuple[Floats, Outcomes, Flo
 
 @given(scored())
 def test_figures_stay_in_their_range(sample: tuple[Floats, Outcomes, Floats]) -> None:
-    for metric in (auc, average_precision, probabilistic_f1):
+    for metric in (auc, partial_auc, average_precision, probabilistic_f1):
         assert 0 <= metric(*sample) <= 1 + 1e-12
 
 

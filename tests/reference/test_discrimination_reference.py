@@ -7,7 +7,15 @@ from scipy.stats import bootstrap, mannwhitneyu
 from sklearn import metrics
 
 from mammoscope.evaluation.bootstrap import bootstrap_over_patients, number_patients, percentile_interval
-from mammoscope.evaluation.discrimination import auc, average_precision, best_f1, probabilistic_f1, rank, roc_curve
+from mammoscope.evaluation.discrimination import (
+    auc,
+    average_precision,
+    best_f1,
+    partial_auc,
+    probabilistic_f1,
+    rank,
+    roc_curve,
+)
 
 Floats = NDArray[np.float64]
 Outcomes = NDArray[np.bool_]
@@ -23,20 +31,21 @@ def sample(seed: int, n: int = 200) -> tuple[Floats, Outcomes, Floats]:
     return (np.round(scores, 1) if seed % 2 else scores), outcomes, rng.exponential(size=n)
 
 
-def competition_pf1(labels: list[bool], predictions: list[float]) -> float:
-    """The metric of the RSNA 2023 competition, as its formula is written, with beta 1."""
-    true_positives = false_positives = 0.0
-    n_positives = 0
+def competition_pf1(labels: list[bool], predictions: list[float], beta: float = 1) -> float:
+    """The metric of the RSNA 2023 competition, step by step as its page defines it."""
+    n_cases, found, false_alarms = 0, 0.0, 0.0
     for label, prediction in zip(labels, predictions, strict=True):
+        clipped = min(max(prediction, 0), 1)
         if label:
-            n_positives += 1
-            true_positives += prediction
+            n_cases += 1
+            found += clipped
         else:
-            false_positives += prediction
-    precision = true_positives / (true_positives + false_positives)
-    recall = true_positives / n_positives
+            false_alarms += clipped
+    beta_squared = beta * beta
+    precision = found / (found + false_alarms)
+    recall = found / n_cases
     if precision > 0 and recall > 0:
-        return 2 * precision * recall / (precision + recall)
+        return (1 + beta_squared) * (precision * recall) / (beta_squared * precision + recall)
     return 0.0
 
 
@@ -81,10 +90,23 @@ def test_auc_is_the_mann_whitney_statistic(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_pf1_is_that_of_the_competition(seed: int) -> None:
-    scores, outcomes, _ = sample(seed)
+@pytest.mark.parametrize("n", [200, 23_826])
+def test_pf1_is_that_of_the_competition_to_the_last_digit(seed: int, n: int) -> None:
+    scores, outcomes, _ = sample(seed, n)
     expected = competition_pf1(outcomes.tolist(), scores.tolist())
-    assert probabilistic_f1(scores, outcomes) == pytest.approx(expected, abs=1e-12)
+    assert probabilistic_f1(scores, outcomes) == expected
+    # a bootstrap sums in another order, which may change what no one prints
+    assert probabilistic_f1(scores, outcomes, np.ones(n)) == pytest.approx(expected, rel=1e-13)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("highest_rate", [0.02, 0.1, 1 / 3, 0.999])
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_partial_auc_is_that_of_scikit_learn(seed: int, highest_rate: float, is_weighted: bool) -> None:
+    scores, outcomes, weights = sample(seed)
+    given = weights if is_weighted else None
+    expected = metrics.roc_auc_score(outcomes, scores, sample_weight=given, max_fpr=highest_rate)
+    assert partial_auc(scores, outcomes, given, highest_rate=highest_rate) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -14,6 +14,7 @@ from mammoscope.evaluation.bootstrap import (
     estimate,
     why_no_interval,
 )
+from mammoscope.evaluation.delong import DeLongComparison, compare_delong
 from mammoscope.evaluation.discrimination import rank, why_undefined
 
 Floats = NDArray[np.float64]
@@ -28,6 +29,34 @@ class AucDifference:
     first: Estimate
     second: Estimate
     difference: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class AucComparison:
+    """The difference of two AUCs by two ways that know nothing of each other, both over patients."""
+
+    bootstrap: AucDifference
+    delong: DeLongComparison
+
+
+def compare_aucs(  # noqa: PLR0913  # as `paired_auc_difference`
+    first: Floats,
+    second: Floats,
+    *,
+    outcomes: Outcomes,
+    patients: Indices,
+    settings: BootstrapSettings,
+    advance: Callable[[int], None] = lambda _: None,
+) -> AucComparison:
+    """How much higher the AUC of the second scores is, by paired bootstrap and by paired DeLong side by side.
+
+    Arguments and errors are those of `paired_auc_difference`.
+    """
+    by_bootstrap = paired_auc_difference(
+        first, second, outcomes=outcomes, patients=patients, settings=settings, advance=advance
+    )
+    by_delong = compare_delong(first, second, outcomes, patients, confidence=settings.confidence)
+    return AucComparison(by_bootstrap, by_delong)
 
 
 def paired_auc_difference(  # noqa: PLR0913  # two scores of each breast, and what both have in common by name

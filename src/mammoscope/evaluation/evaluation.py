@@ -228,8 +228,9 @@ def _measure(
 
 
 def _values(ranking: Ranking, counts: Floats, rates: Floats) -> Floats:
-    metrics = (ranking.auc(counts), ranking.average_precision(counts), ranking.probabilistic_f1(counts))
-    curve = ranking.true_positive_rate_at(counts, rates) if len(rates) else np.empty((len(counts), 0))
+    weighted = ranking.weigh(counts)
+    metrics = (weighted.auc(), weighted.average_precision(), weighted.probabilistic_f1())
+    curve = weighted.true_positive_rate_at(rates) if len(rates) else np.empty((len(counts), 0))
     return np.column_stack([*metrics, curve])  # (replicate, metric and rate)
 
 

@@ -5,7 +5,7 @@ It is a polars DataFrame and stands in Parquet, CSV or JSON lines alike; docs/sc
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import polars as pl
 
@@ -15,6 +15,7 @@ from mammoscope.exam import BREAST
 from mammoscope.files import replacing
 
 WayT = TypeVar("WayT")
+Combination = Literal["mean", "max"]
 
 SCORES_VERSION = 1
 LEVELS = ("image", "breast", "exam")
@@ -36,7 +37,7 @@ _OPTIONAL: dict[str, pl.DataType] = {"site": pl.String(), "machine": pl.String()
 SCORES_SCHEMA = _REQUIRED | _OPTIONAL
 
 _NEVER_NULL = ("level", "patient_id", "exam_id", "n_images", "score")
-_IDENTITY_BY_LEVEL = {"image": ("image_id",), "breast": BREAST, "exam": ("exam_id",)}
+IDENTITY_BY_LEVEL: dict[str, tuple[str, ...]] = {"image": ("image_id",), "breast": BREAST, "exam": ("exam_id",)}
 _BOOLEAN_BY_SPELLING = {"true": True, "false": False, "1": True, "0": False}
 _N_ROWS_NAMED = 5
 
@@ -84,8 +85,8 @@ def check_scores(scores: pl.DataFrame, *, where: str = "scores") -> None:
     _refuse([*_value_problems(scores), *_level_problems(scores), *_identity_problems(scores)], where=where)
 
 
-def aggregate_to_breasts(image_scores: pl.DataFrame) -> pl.DataFrame:
-    """The score of each breast: the mean over its images. Ordered by exam and side, whatever the order of the images.
+def aggregate_to_breasts(image_scores: pl.DataFrame, *, by: Combination = "mean") -> pl.DataFrame:
+    """The score of each breast: the mean (or highest) of its images. By exam and side, whatever the images' order.
 
     A breast is at the site, machine and fold of its images, null where they differ.
 
@@ -98,7 +99,7 @@ def aggregate_to_breasts(image_scores: pl.DataFrame) -> pl.DataFrame:
     breasts = ordered.group_by(*BREAST, maintain_order=True).agg(
         pl.col("schema_version", "patient_id", "cancer").first(),
         pl.col("n_images").sum(),
-        pl.col("score").mean(),
+        _combined(by),
         *(_shared(column) for column in ("fold", "site", "machine")),
     )
     return _at_level(breasts, "breast")
@@ -137,18 +138,26 @@ def aggregate_to_exams(scores: pl.DataFrame) -> pl.DataFrame:
     Raises:
         TableError: as `list_breasts`.
     """
-    exams = (
-        list_breasts(scores)
-        .group_by("exam_id", maintain_order=True)
-        .agg(
-            pl.col("schema_version", "patient_id").first(),
-            pl.col("cancer").any(ignore_nulls=False),
-            pl.col("n_images").sum(),
-            pl.col("score").max(),
-            *(_shared(column) for column in ("fold", "site", "machine")),
-        )
+    return combine_breasts(list_breasts(scores))
+
+
+def combine_breasts(breasts: pl.DataFrame, *, by: Combination = "max") -> pl.DataFrame:
+    """The score of each exam: the higher one (or the mean) of its breasts, which come by exam.
+
+    An exam is a case when a breast is; undetermined when it might be.
+    """
+    exams = breasts.group_by("exam_id", maintain_order=True).agg(
+        pl.col("schema_version", "patient_id").first(),
+        pl.col("cancer").any(ignore_nulls=False),
+        pl.col("n_images").sum(),
+        _combined(by),
+        *(_shared(column) for column in ("fold", "site", "machine")),
     )
     return _at_level(exams, "exam")
+
+
+def _combined(by: Combination) -> pl.Expr:
+    return pl.col("score").mean() if by == "mean" else pl.col("score").max()
 
 
 def _shared(column: str) -> pl.Expr:
@@ -254,7 +263,7 @@ def _level_problems(scores: pl.DataFrame) -> Iterable[str]:
 
 
 def _identity_problems(scores: pl.DataFrame) -> Iterable[str]:
-    for level, identity in _IDENTITY_BY_LEVEL.items():
+    for level, identity in IDENTITY_BY_LEVEL.items():
         repeated = (pl.len().over("level", *identity) > 1) & (pl.col("level") == level)
         rows = scores.select(repeated).to_series()
         yield from _problem(rows, f"{level}: stands in the table more than once", "expected once")

@@ -7,7 +7,7 @@ from scipy.stats import bootstrap
 
 from mammoscope.errors import UserInputError
 from mammoscope.evaluation.bootstrap import BootstrapSettings, Interval
-from mammoscope.evaluation.comparison import AucDifference, paired_auc_difference
+from mammoscope.evaluation.comparison import AucDifference, compare_aucs, paired_auc_difference
 
 Floats = NDArray[np.float64]
 SETTINGS = BootstrapSettings(n_replicates=2000, seed=1)
@@ -117,6 +117,22 @@ def test_one_patient_with_cancer_gives_no_interval() -> None:
     assert one.difference.value is not None
     assert one.difference.interval is None
     assert one.difference.reason == "no interval: 1 patient with cases, needs 2"
+
+
+def test_bootstrap_and_delong_agree_over_patients() -> None:
+    first, second, outcomes = sample(1200)
+    patients = np.arange(1200) // 3
+    settings = BootstrapSettings(n_replicates=2000, seed=1, confidence=0.8)
+    both = compare_aucs(first, second, outcomes=outcomes, patients=patients, settings=settings)
+    assert both.bootstrap == paired_auc_difference(
+        first, second, outcomes=outcomes, patients=patients, settings=settings
+    )
+    interval = interval_of(both.bootstrap)
+    assert both.delong.difference.value == pytest.approx(both.bootstrap.difference.value)
+    # the ends of 2,000 replicates are known to about a fifteenth of the interval's half width
+    near = (interval.high - interval.low) / 10
+    assert both.delong.difference.low == pytest.approx(interval.low, abs=near)
+    assert both.delong.difference.high == pytest.approx(interval.high, abs=near)
 
 
 def test_lists_of_several_lengths_are_refused() -> None:

@@ -8,13 +8,14 @@ from mammoscope.evaluation.discrimination import (
     auc,
     average_precision,
     best_f1,
+    partial_auc,
     probabilistic_f1,
     rank,
     roc_curve,
     why_undefined,
 )
 
-METRICS = [auc, average_precision, probabilistic_f1, best_f1, roc_curve]
+METRICS = [auc, partial_auc, average_precision, probabilistic_f1, best_f1, roc_curve]
 # cases 0.9, 0.4; controls 0.6, 0.4, 0.1
 SCORES = np.array([0.9, 0.4, 0.6, 0.4, 0.1])
 OUTCOMES = np.array([True, True, False, False, False])
@@ -67,6 +68,39 @@ def test_the_curve_at_given_rates_goes_through_the_corners() -> None:
     np.testing.assert_allclose(sensitivity, [[0.5, 0.5, 0.75, 1, 1]])
 
 
+def test_average_precision_is_an_area_of_steps_not_of_trapezoids() -> None:
+    # precision 1 at recall 1/2, then 2/4 at recall 1; between them the trapezoid would have (1 + 1/2) / 2 * 1/2
+    trapezoid = 1 / 2 + (1 + 1 / 2) / 2 / 2
+    assert average_precision(SCORES, OUTCOMES) == pytest.approx(3 / 4)
+    assert average_precision(SCORES, OUTCOMES) != pytest.approx(trapezoid)
+
+
+def test_partial_auc_by_hand() -> None:
+    # up to a rate of 1/2 the curve is at 1/2 till 1/3, then rises to 3/4: 1/6 + 1/6 * 5/8; chance has 1/8, perfect 1/2
+    area = 1 / 6 + 1 / 6 * 5 / 8
+    expected = (1 + (area - 1 / 8) / (1 / 2 - 1 / 8)) / 2
+    assert partial_auc(SCORES, OUTCOMES, highest_rate=1 / 2) == pytest.approx(expected)
+
+
+def test_partial_auc_of_chance_is_a_half_and_of_perfect_scores_1() -> None:
+    assert partial_auc(np.full(5, 0.3), OUTCOMES) == pytest.approx(1 / 2)
+    assert partial_auc(OUTCOMES * 0.5, OUTCOMES) == 1
+    # controls above all cases: nothing is found up to any rate, which is worse than chance
+    assert partial_auc(~OUTCOMES * 0.5, OUTCOMES) == pytest.approx((1 - 0.005 / 0.095) / 2)
+
+
+@pytest.mark.parametrize("rate", [0, -0.1, 1.1, np.nan])
+def test_a_rate_that_is_none_is_refused(rate: float) -> None:
+    with pytest.raises(UserInputError, match=r"partial AUC: highest rate is .*, expected one above 0 and up to 1"):
+        partial_auc(SCORES, OUTCOMES, highest_rate=rate)
+
+
+def test_weights_of_others_are_passed_over() -> None:
+    # a group of a sample whose patients are numbers 1 and 3 of five
+    ranking = rank(np.array([0.9, 0.2, 0.5]), np.array([True, True, False]), np.array([1, 1, 3]))
+    np.testing.assert_array_equal(ranking.auc(np.array([[7.0, 1, 7, 1, 7], [7.0, 1, 7, 0, 7]])), [1 / 2, np.nan])
+
+
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize(
     ("outcomes", "sentence"),
@@ -91,7 +125,7 @@ def test_a_class_without_weight_is_undefined(metric: object, weights: list[float
 
 
 @pytest.mark.parametrize("score", [np.nan, np.inf])
-@pytest.mark.parametrize("metric", [auc, average_precision, best_f1, roc_curve])
+@pytest.mark.parametrize("metric", [auc, partial_auc, average_precision, best_f1, roc_curve])
 def test_scores_that_are_not_finite_are_refused(metric: object, score: float) -> None:
     assert callable(metric)
     with pytest.raises(UserInputError, match="found NaN or infinity"):
