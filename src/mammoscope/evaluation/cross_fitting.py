@@ -40,6 +40,7 @@ from mammoscope.evaluation.operating_points import (
     StabilityCurve,
 )
 from mammoscope.evaluation.scores import list_breasts
+from mammoscope.evaluation.screening_figures import FIGURES, figures_of_calls, highest_of
 from mammoscope.evaluation.threshold_choice import (
     NONE,
     FoldedScores,
@@ -54,7 +55,7 @@ from mammoscope.evaluation.threshold_choice import (
 Floats = NDArray[np.float64]
 
 METHOD = "thresholds cross-fitted over folds; bootstrap over patients that chooses them anew"
-FIGURES = ("sensitivity", "specificity", "recall_rate", "ppv", "f1")
+CURVE_FIGURES = ("sensitivity", "specificity", "recall_rate", "ppv", "f1")
 # even in logits, because the scores of screening crowd near 0
 CURVE_THRESHOLDS = expit(np.linspace(-10, 10, 201))
 _ONE_FOLD = "undefined: one fold only, so that the threshold could not be judged on another than it was chosen on"
@@ -81,7 +82,7 @@ def cross_fit(
     folds = sorted(known["fold"].unique().to_list())
     reason = why_undefined(known["cancer"].to_numpy())
     if reason is None:
-        points, curve = _measure(known, settings.targets, folds=folds, bootstrap=bootstrap, advance=advance)
+        points, curve = _measure(known, settings, folds=folds, bootstrap=bootstrap, advance=advance)
     else:
         advance(bootstrap.n_replicates)
         points, curve = tuple(_undefined(target, reason, folds) for target in settings.targets), None
@@ -95,6 +96,7 @@ def cross_fit(
         n_cases=int(known["cancer"].sum()),
         n_patients=known["patient_id"].n_unique(),
         n_undetermined=breasts.height - known.height,
+        prevalence=settings.prevalence,
         folds=tuple(folds),
         points=points,
         curve=curve,
@@ -125,7 +127,7 @@ class _Rows(NamedTuple):
 def _unflatten(values: Floats, n_targets: int) -> _Rows:
     ends = n_targets * np.arange(1, len(FIGURES) + 2)
     places, *figures, curve = np.split(values, ends, axis=1)
-    return _Rows(places.astype(np.intp), tuple(figures), tuple(np.split(curve, len(FIGURES), axis=1)))
+    return _Rows(places.astype(np.intp), tuple(figures), tuple(np.split(curve, len(CURVE_FIGURES), axis=1)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ class _Measured:
     value: _Rows
     replicates: _Rows
     confidence: float
+    prevalence: float | None
     if_no_interval: str | None
 
     def estimate(self, value: Floats, replicates: Floats, number: int, *, if_undefined: str) -> Estimate:
@@ -166,7 +169,7 @@ class _Measured:
                 self.folded.threshold_at(self.value.places),
                 self.folded.threshold_at(self.replicates.places),
                 number,
-                if_undefined=f"undefined: {self.folded.why_none(join(self.sample), target)}",
+                if_undefined=f"undefined: {self.folded.why_none(self._whole, target)}",
             ),
             judged_on=_judged_on(self.folds),
             by_fold=by_fold,
@@ -178,7 +181,7 @@ class _Measured:
         """The figures of the grid of thresholds."""
         bands = {
             name: self._band(value, replicates)
-            for name, value, replicates in zip(FIGURES, self.value.curve, self.replicates.curve, strict=True)
+            for name, value, replicates in zip(CURVE_FIGURES, self.value.curve, self.replicates.curve, strict=True)
         }
         return StabilityCurve(threshold=tuple(CURVE_THRESHOLDS.tolist()), **bands)
 
@@ -186,9 +189,16 @@ class _Measured:
         """What each figure may be, (replicate, target): as far from ours as the replicate's is from its own truth."""
         whole, places = join(self.sample), self.replicates.places
         without = np.where(places == NONE, np.nan, 0.0)
-        truth = _figures(whole.cases_called(places) + without, whole.controls_called(places) + without, of=whole)
-        for value, replicates, true in zip(self.value.figures, self.replicates.figures, truth, strict=True):
-            yield np.clip(value - (replicates - true), 0, 1)
+        calls = whole.cases_called(places) + without, whole.controls_called(places) + without
+        truth = _figures(*calls, of=whole, prevalence=self.prevalence).values()
+        for name, value, replicates, true in zip(
+            FIGURES, self.value.figures, self.replicates.figures, truth, strict=True
+        ):
+            yield np.clip(value - (replicates - true), 0, highest_of(name))
+
+    @property
+    def _whole(self) -> Tally:
+        return join(self.sample).at_prevalence(self.prevalence)
 
     def _band(self, value: Floats, replicates: Floats) -> CurveBand:
         low, high = percentile_band(replicates, self.confidence)
@@ -201,7 +211,7 @@ class _Measured:
             yield FoldThreshold(self.folds[0], None, None, "no other fold to choose on")
             return
         for number, fold in enumerate(self.folds):
-            others, held_out = _others(self.sample, number), self.sample[number]
+            others, held_out = _others(self.sample, number, self.prevalence), self.sample[number]
             places = self.folded.choose(others, [target])
             if places[0, 0] == NONE:
                 yield FoldThreshold(fold, None, None, f"in the other folds, {self.folded.why_none(others, target)}")
@@ -211,7 +221,7 @@ class _Measured:
 
 def _measure(
     known: pl.DataFrame,
-    targets: Sequence[Target],
+    settings: OperatingPointSettings,
     *,
     folds: Sequence[int],
     bootstrap: BootstrapSettings,
@@ -220,10 +230,11 @@ def _measure(
     patients, outcomes = number_patients(known["patient_id"].to_list()), known["cancer"].to_numpy()
     numbers = np.searchsorted(folds, known["fold"].to_numpy())
     folded = fold_scores(known["score"].to_numpy(), outcomes, folds=numbers, columns=patients)
+    targets = settings.targets
     grid = places_at(folded.thresholds, CURVE_THRESHOLDS)
 
     def statistic(counts: Floats) -> Floats:
-        return _measure_rows(folded, folded.weigh(counts), targets, grid=grid).flatten()
+        return _measure_rows(folded, folded.weigh(counts), settings, grid=grid).flatten()
 
     replicates = bootstrap_over_patients(
         statistic, patients, n_replicates=bootstrap.n_replicates, rng=bootstrap.generator(), advance=advance
@@ -233,56 +244,57 @@ def _measure(
         folded=folded,
         folds=folds,
         sample=sample,
-        value=_measure_rows(folded, sample, targets, grid=grid),
+        value=_measure_rows(folded, sample, settings, grid=grid),
         replicates=_unflatten(replicates, len(targets)),
         confidence=bootstrap.confidence,
+        prevalence=settings.prevalence,
         if_no_interval=why_no_interval(outcomes, patients),
     )
     return tuple(measured.point(target, number) for number, target in enumerate(targets)), measured.curve()
 
 
 def _measure_rows(
-    folded: FoldedScores, tallies: tuple[Tally, ...], targets: Sequence[Target], *, grid: Indices
+    folded: FoldedScores, tallies: tuple[Tally, ...], settings: OperatingPointSettings, *, grid: Indices
 ) -> _Rows:
-    everyone = join(tallies)
+    everyone, prevalence = join(tallies), settings.prevalence
+    figures = _figures(*_cross_fitted_calls(folded, tallies, settings), of=everyone, prevalence=prevalence)
+    calls = everyone.cases_called(grid), everyone.controls_called(grid)  # (replicate, grid) each
+    curve = _figures(*calls, of=everyone, prevalence=prevalence)
     return _Rows(
-        places=folded.choose(everyone, targets),  # (replicate, target)
-        figures=_figures(*_cross_fitted_calls(folded, tallies, targets), of=everyone),
-        curve=_figures(everyone.cases_called(grid), everyone.controls_called(grid), of=everyone),
+        places=folded.choose(everyone.at_prevalence(prevalence), settings.targets),  # (replicate, target)
+        figures=tuple(figures.values()),
+        curve=tuple(curve[name] for name in CURVE_FIGURES),
     )
 
 
-def _others(tallies: Sequence[Tally], held_out: int) -> Tally:
-    return join([tally for number, tally in enumerate(tallies) if number != held_out])
+def _others(tallies: Sequence[Tally], held_out: int, prevalence: float | None) -> Tally:
+    """All folds but one, weighed to the prevalence by their own cases and controls."""
+    return join([tally for number, tally in enumerate(tallies) if number != held_out]).at_prevalence(prevalence)
 
 
 def _cross_fitted_calls(
-    folded: FoldedScores, tallies: Sequence[Tally], targets: Sequence[Target]
+    folded: FoldedScores, tallies: Sequence[Tally], settings: OperatingPointSettings
 ) -> tuple[Floats, Floats]:
     """The cases and the controls that are called over all folds, each (replicate, target); NaN without a threshold."""
-    shape = (tallies[0].n_replicates, len(targets))
+    shape = (tallies[0].n_replicates, len(settings.targets))
     if len(tallies) == 1:
         return np.full(shape, np.nan), np.full(shape, np.nan)
     true_positives, false_positives = np.zeros(shape), np.zeros(shape)
     for number, held_out in enumerate(tallies):
-        places = folded.choose(_others(tallies, number), targets)
+        places = folded.choose(_others(tallies, number, settings.prevalence), settings.targets)
         without = np.where(places == NONE, np.nan, 0.0)
         true_positives += held_out.cases_called(places) + without
         false_positives += held_out.controls_called(places) + without
     return true_positives, false_positives
 
 
-def _figures(true_positives: Floats, false_positives: Floats, *, of: Tally) -> tuple[Floats, ...]:
+def _figures(
+    true_positives: Floats, false_positives: Floats, *, of: Tally, prevalence: float | None
+) -> dict[str, Floats]:
     """The `FIGURES` of calls, each of their shape; NaN where nothing is there to divide by."""
-    called, n_cases, n_controls = true_positives + false_positives, of.n_cases, of.n_controls
-    with np.errstate(invalid="ignore"):  # 0 / 0; nothing else is ever divided by 0
-        return (
-            true_positives / n_cases,
-            (n_controls - false_positives) / n_controls,
-            called / of.n_breasts,
-            true_positives / called,
-            np.where(n_cases > 0, 2 * true_positives, np.nan) / (called + n_cases),
-        )
+    return figures_of_calls(
+        true_positives, false_positives, n_cases=of.n_cases, n_controls=of.n_controls, prevalence=prevalence
+    )
 
 
 def _count(tally: Tally, places: Indices) -> Counts:

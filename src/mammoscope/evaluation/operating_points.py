@@ -17,9 +17,10 @@ from mammoscope.evaluation.threshold_choice import Target
 from mammoscope.files import write_json
 
 Share = Annotated[float, Field(gt=0, le=1)]
+Prevalence = Annotated[float, Field(gt=0, lt=1)]
 
 FILE_NAME = "operating_points.json"
-OPERATING_POINTS_VERSION = 1
+OPERATING_POINTS_VERSION = 2
 
 
 class OperatingPointSettings(Settings):
@@ -27,12 +28,14 @@ class OperatingPointSettings(Settings):
 
     A recall rate of 3.5 % is that of the ten best of the RSNA 2023 challenge together (Radiology 2025), 10 % is in the
     middle of what is acceptable in the US (PMC4369798); a specificity of 96.6 % is that of first readers in Sweden
-    (doi:10.1001/jamaoncol.2020.3321).
+    (doi:10.1001/jamaoncol.2020.3321). A sensitivity of 99 % is that of a rule-out: what it does not call is work that
+    nobody would miss. `prevalence` is the share of cases where the thresholds are to be used, in place of the sample's.
     """
 
     recall_rates: tuple[Share, ...] = (0.035, 0.1)
-    sensitivities: tuple[Share, ...] = (0.8, 0.85, 0.9)
-    specificities: tuple[Share, ...] = (0.9, 0.95, 0.966)
+    sensitivities: tuple[Share, ...] = (0.8, 0.85, 0.9, 0.99)
+    specificities: tuple[Share, ...] = (0.8, 0.9, 0.95, 0.966, 0.99)
+    prevalence: Prevalence | None = None
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -83,7 +86,11 @@ class CrossFittedPoint:
     specificity: Estimate
     recall_rate: Estimate
     ppv: Estimate
+    npv: Estimate
     f1: Estimate
+    workload_removed: Estimate
+    cancers_detected_per_1000: Estimate
+    false_positives_per_1000: Estimate
 
     def __post_init__(self) -> None:
         value = self.threshold.value
@@ -125,6 +132,7 @@ class OperatingPoints:
     n_cases: int
     n_patients: int
     n_undetermined: int
+    prevalence: float | None
     folds: tuple[int, ...]
     points: tuple[CrossFittedPoint, ...]
     curve: StabilityCurve | None

@@ -2,11 +2,12 @@
 
 The thresholds are the distinct scores, the strictest first, and are named by their place in that order, from 0; place
 -1 stands for none. A score is called when it is equal to the threshold or higher. Only the order of the scores counts,
-so that a monotone map of them changes no call. Weights are whole: how often a patient was drawn.
+so that a monotone map of them changes no call. Weights are whole, how often a patient was drawn, but where a target
+prevalence weighs the classes.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -14,14 +15,16 @@ from numpy.typing import NDArray
 
 from mammoscope.errors import UndefinedMetricError
 from mammoscope.evaluation.discrimination import why_undefined
+from mammoscope.evaluation.prevalence import class_weights
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 Outcomes = NDArray[np.bool_]
 
 NONE = -1
-# counts that miss a whole number by rounding alone are whole: 0.035 * 200 is 7.000000000000001
+# counts that miss what is wanted by rounding alone do not miss it: 0.035 * 200 is 7.000000000000001
 _ROUNDING = 1e-6
+_TINY = np.finfo(np.float64).tiny
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +68,14 @@ class _Sums:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What each threshold calls in some of the folds, for rows of weights."""
+    """What each threshold calls in some of the folds, for rows of weights.
+
+    `case_weight` and `control_weight`, (replicate, 1), weigh all cases and all controls alike.
+    """
 
     sums: tuple[_Sums, ...]
+    case_weight: Floats | float = 1.0
+    control_weight: Floats | float = 1.0
 
     @property
     def n_replicates(self) -> int:
@@ -77,12 +85,12 @@ class Tally:
     @property
     def n_cases(self) -> Floats:
         """The weight of all cases, (replicate, 1)."""
-        return _add([sums.cases[:, -1:] for sums in self.sums])
+        return self.case_weight * _add([sums.cases[:, -1:] for sums in self.sums])
 
     @property
     def n_controls(self) -> Floats:
         """The weight of all controls, (replicate, 1)."""
-        return _add([sums.controls[:, -1:] for sums in self.sums])
+        return self.control_weight * _add([sums.controls[:, -1:] for sums in self.sums])
 
     @property
     def n_breasts(self) -> Floats:
@@ -91,15 +99,29 @@ class Tally:
 
     def cases_called(self, places: Indices) -> Floats:
         """The weight of the cases that thresholds call, (replicate, n); places are (replicate, n), or (n,) for all."""
-        return _add([_take(sums.cases, sums.cases_called[places + 1]) for sums in self.sums])
+        return self.case_weight * _add([_take(sums.cases, sums.cases_called[places + 1]) for sums in self.sums])
 
     def controls_called(self, places: Indices) -> Floats:
         """The weight of the controls that thresholds call, as `cases_called`."""
-        return _add([_take(sums.controls, sums.controls_called[places + 1]) for sums in self.sums])
+        called = _add([_take(sums.controls, sums.controls_called[places + 1]) for sums in self.sums])
+        return self.control_weight * called
 
     def breasts_called(self, places: Indices) -> Floats:
         """The weight of all that thresholds call, as `cases_called`."""
         return self.cases_called(places) + self.controls_called(places)
+
+    def at_prevalence(self, prevalence: float | None) -> "Tally":
+        """The same, with cases and controls weighed so that the cases have that share; None: as they are."""
+        if prevalence is None:
+            return self
+        weights = class_weights(self.n_cases, self.n_controls, prevalence)
+        # where one class is missing nothing is chosen, whatever the weights
+        case, control = (np.nan_to_num(weight, nan=1.0) for weight in weights)  # (replicate, 1)
+        return replace(self, case_weight=case, control_weight=control)
+
+    def as_counted(self) -> "Tally":
+        """The same without the weights of a prevalence."""
+        return Tally(self.sums)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +179,8 @@ class FoldedScores:
         return np.where(places == NONE, np.nan, self.thresholds[places])
 
     def why_none(self, tally: Tally, target: Target) -> str:
-        """The clause that says why the first row of a tally has no threshold for a target."""
+        """The clause that says why the first row of a tally has no threshold for a target; its numbers are counts."""
+        is_weighted, tally = tally.n_cases[0, 0] != tally.as_counted().n_cases[0, 0], tally.as_counted()
         n, n_cases, n_controls = (int(total[0, 0]) for total in (tally.n_breasts, tally.n_cases, tally.n_controls))
         if not n_cases or not n_controls:
             return f"no {'control' if n_cases else 'case'} among {n:,} breasts"
@@ -166,26 +189,29 @@ class FoldedScores:
         if n_called == n:
             return f"all {n:,} breasts have one score, so that a threshold calls all or none"
         called = (n_false, n_controls, "controls") if target.kind == "specificity" else (n_called, n, "breasts")
-        return "even the strictest threshold calls {:,} of {:,} {}, more than wanted".format(*called)
+        wanted = "more than wanted at the target prevalence" if is_weighted else "more than wanted"
+        return "even the strictest threshold calls {:,} of {:,} {}, {}".format(*called, wanted)
 
     def _highest_f1(self, tally: Tally, wanted: Floats) -> Indices:  # noqa: ARG002  # one signature for all kinds
         """The highest F1 is reached at the score of a case: up to the next one, only false alarms become fewer."""
         cases, controls = tally.cases_called(self.case_places), tally.controls_called(self.case_places)
-        denominator = np.maximum(cases + controls + tally.n_cases, 1)  # (replicate, case place)
-        best = np.argmax(2 * cases / denominator, axis=1, keepdims=True)  # the first of equals
+        denominator = np.maximum(cases + controls + tally.n_cases, _TINY)  # (replicate, case place)
+        f1 = 2 * cases / denominator
+        # the first of equals; of counts up to 100,000, two that differ do so by 1e-10 or more
+        best = np.argmax(f1 >= f1.max(axis=1, keepdims=True) - 1e-12, axis=1, keepdims=True)
         places: Indices = self.case_places[best]  # (replicate, 1)
         return places
 
     def _least_sensitivity(self, tally: Tally, wanted: Floats) -> Indices:
-        needed = np.maximum(np.ceil(wanted * tally.n_cases - _ROUNDING), 1)  # (replicate, target)
+        needed = np.maximum(wanted * tally.n_cases - _ROUNDING, _TINY)  # (replicate, target); one case at least
         return self._first_place(tally, lambda place: tally.cases_called(place) >= needed)
 
     def _least_specificity(self, tally: Tally, wanted: Floats) -> Indices:
-        most = tally.n_controls - np.ceil(wanted * tally.n_controls - _ROUNDING)
+        most = tally.n_controls - wanted * tally.n_controls + _ROUNDING
         return self._last_place(tally, lambda place: tally.controls_called(place) > most)
 
     def _most_recalled(self, tally: Tally, wanted: Floats) -> Indices:
-        most = np.floor(wanted * tally.n_breasts + _ROUNDING)
+        most = wanted * tally.n_breasts + _ROUNDING
         return self._last_place(tally, lambda place: tally.breasts_called(place) > most)
 
     def _last_place(self, tally: Tally, is_too_lax: Callable[[Indices], NDArray[np.bool_]]) -> Indices:

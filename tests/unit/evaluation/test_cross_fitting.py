@@ -10,9 +10,10 @@ from scipy.stats import norm
 
 from mammoscope.errors import TableError
 from mammoscope.evaluation.bootstrap import BootstrapSettings, Estimate
-from mammoscope.evaluation.cross_fitting import CURVE_THRESHOLDS, FIGURES, cross_fit
+from mammoscope.evaluation.cross_fitting import CURVE_THRESHOLDS, cross_fit
 from mammoscope.evaluation.operating_points import OperatingPoints, OperatingPointSettings
 from mammoscope.evaluation.scores import SCORES_SCHEMA
+from mammoscope.evaluation.screening_figures import FIGURES
 
 FEW = BootstrapSettings(n_replicates=50)
 DEFAULT = OperatingPointSettings()
@@ -70,9 +71,9 @@ def test_the_highest_f1_of_six_breasts_by_hand() -> None:
     assert point.counts is not None
     assert astuple(point.counts) == (1, 1, 2, 2)
     figures = {name: getattr(point, name).value for name in FIGURES}
-    assert figures == pytest.approx(
-        {"sensitivity": 1 / 3, "specificity": 2 / 3, "recall_rate": 2 / 6, "ppv": 1 / 2, "f1": 2 / 5}
-    )
+    shares = {"sensitivity": 1 / 3, "specificity": 2 / 3, "recall_rate": 2 / 6, "ppv": 1 / 2, "npv": 2 / 4, "f1": 2 / 5}
+    per_1000 = {"cancers_detected_per_1000": 1000 / 6, "false_positives_per_1000": 1000 / 6}
+    assert figures == pytest.approx(shares | per_1000 | {"workload_removed": 4 / 6})
     assert point.judged_on == "held-out folds"
 
 
@@ -197,7 +198,7 @@ def test_one_class_only_has_a_reason_in_place_of_every_figure(is_case: Sequence[
     points = cross_fit(table_of(is_case=is_case), DEFAULT, FEW, advance=heard.append)
     assert heard == [50]
     assert points.curve is None
-    assert len(points.points) == 9
+    assert len(points.points) == 12
     for point in points.points:
         assert point.counts is None
         for estimate in (point.threshold, *(getattr(point, name) for name in FIGURES)):
@@ -253,6 +254,82 @@ def test_one_patient_with_cancer_has_figures_without_intervals() -> None:
     assert curve.f1.low[0] is None
     point = cross_fit(cohort.with_columns(fold=pl.lit(0, pl.Int64)), DEFAULT, FEW).named("maximal_f1")
     assert point.threshold.reason == "no interval: 1 patient with cases, needs 2"
+
+
+def test_a_target_prevalence_moves_what_depends_on_it_by_hand() -> None:
+    """A third of the controls' weight on the cases: 3 cases of weight 1/3, 3 controls of weight 5/3, a share of 1/6."""
+    settings = OperatingPointSettings(recall_rates=(), sensitivities=(0.5,), specificities=(), prevalence=1 / 6)
+    points = cross_fit(table_of(), settings, FEW)
+    assert points.prevalence == 1 / 6
+    # on all, F1 is 2 TP / (TP + 5 FP + 3): 0.9: 2/4; 0.8: 4/5; 0.7: 4/10; 0.6: 4/15; 0.3: 6/16
+    assert points.named("maximal_f1").threshold.value == 0.8
+    # fold 1 has cases 0.8 and 0.3 about the control 0.7, with a share of 1/6: 0.8 has 2/3, 0.3 has 4/14
+    assert [fold.threshold for fold in points.named("maximal_f1").by_fold] == [0.8, 0.9]
+    point = points.named("sensitivity_50")
+    assert [fold.threshold for fold in point.by_fold] == [0.8, 0.9]
+    assert point.counts is not None
+    assert astuple(point.counts) == (1, 0, 2, 3)  # breasts as they were counted
+    figures = {name: getattr(point, name).value for name in FIGURES}
+    shares = {"sensitivity": 1 / 3, "specificity": 1.0, "recall_rate": 1 / 18, "ppv": 1.0, "npv": 15 / 17, "f1": 1 / 2}
+    per_1000 = {"cancers_detected_per_1000": 1000 / 18, "false_positives_per_1000": 0.0}
+    assert figures == pytest.approx(shares | per_1000 | {"workload_removed": 17 / 18})
+
+
+def repeat_controls(cohort: pl.DataFrame, times: int) -> pl.DataFrame:
+    """The cohort with each control several times, each time as another breast of the same patient."""
+    copies = [
+        cohort.filter(~pl.col("cancer")).with_columns(exam_id=pl.col("exam_id") + f"-{n}") for n in range(times - 1)
+    ]
+    return pl.concat([cohort, *copies])
+
+
+def test_weighing_to_a_prevalence_is_repeating_the_controls() -> None:
+    is_case = (np.arange(400) % 5 == 0).tolist()
+    scores = random_cohort(8)["score"].to_list()
+    cohort = table_of(scores, is_case, (np.arange(400) // 5 % 4).tolist())  # 20 cases and 80 controls in each fold
+    repeated = cross_fit(repeat_controls(cohort, 3), DEFAULT, FEW)
+    weighted = cross_fit(cohort, DEFAULT.model_copy(update={"prevalence": 80 / (80 + 3 * 320)}), FEW)
+    plain = cross_fit(cohort, DEFAULT, FEW)
+    assert weighted.named("recall_rate_10").threshold != plain.named("recall_rate_10").threshold
+    for one, other in zip(repeated.points, weighted.points, strict=True):
+        assert one.threshold.value == other.threshold.value
+        for name in FIGURES:
+            assert getattr(other, name).value == pytest.approx(getattr(one, name).value), (one.name, name)
+    assert repeated.curve is not None
+    assert weighted.curve is not None
+    np.testing.assert_allclose(
+        np.array(weighted.curve.ppv.value, float), np.array(repeated.curve.ppv.value, float), atol=1e-12
+    )
+
+
+def test_weighing_to_the_share_that_there_is_changes_no_figure() -> None:
+    cohort = table_of(random_cohort(9)["score"].to_list(), (np.arange(400) % 5 == 0).tolist(), [0, 1, 2, 3] * 100)
+    plain, weighted = (
+        cross_fit(cohort, DEFAULT.model_copy(update={"prevalence": share}), FEW) for share in (None, 80 / 400)
+    )
+    for one, other in zip(plain.points, weighted.points, strict=True):
+        assert (one.counts, one.threshold.value) == (other.counts, other.threshold.value)
+        assert [getattr(one, name).value for name in FIGURES] == [getattr(other, name).value for name in FIGURES]
+
+
+def test_no_threshold_at_a_prevalence_says_so() -> None:
+    settings = OperatingPointSettings(recall_rates=(0.1,), prevalence=0.9)
+    point = cross_fit(table_of(), settings, FEW).named("recall_rate_10")
+    assert point.threshold.reason == (
+        "undefined: even the strictest threshold calls 1 of 6 breasts, more than wanted at the target prevalence"
+    )
+
+
+def test_the_workload_that_a_sensitivity_of_99_percent_removes() -> None:
+    cohort = random_cohort(10, n=3000, share=0.1)
+    point = cross_fit(cohort, DEFAULT, BootstrapSettings(n_replicates=100)).named("sensitivity_99")
+    scores, folds = cohort["score"].to_numpy(), cohort["fold"].to_numpy()
+    thresholds = np.array([fold.threshold for fold in point.by_fold], float)
+    assert point.workload_removed.value == pytest.approx((scores < thresholds[folds]).mean())
+    assert point.workload_removed.interval is not None
+    assert 0 < point.workload_removed.interval.low < 1 - norm.cdf(0) < 1
+    assert point.cancers_detected_per_1000.interval is not None
+    assert 50 < point.cancers_detected_per_1000.interval.low < 100 < point.cancers_detected_per_1000.interval.high < 130
 
 
 @pytest.mark.parametrize("n_without", [1, 6])

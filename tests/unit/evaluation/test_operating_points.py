@@ -43,29 +43,32 @@ def test_points_without_figures_are_read_back(cohort: pl.DataFrame, tmp_path: Pa
 def test_the_file_says_how_it_was_made(points: OperatingPoints, tmp_path: Path) -> None:
     write_operating_points(points, tmp_path / "points.json")
     content = json.loads((tmp_path / "points.json").read_text())
-    assert content.items() >= {"schema_version": 1, "replicates": 20, "seed": 3, "confidence": 0.95}.items()
+    assert (
+        content.items()
+        >= {"schema_version": 2, "replicates": 20, "seed": 3, "confidence": 0.95, "prevalence": None}.items()
+    )
     assert content["method"].startswith("thresholds cross-fitted over folds; bootstrap over patients")
     assert [point["name"] for point in content["points"]] == [
         "maximal_f1",
         *("recall_rate_3.5", "recall_rate_10"),
-        *("sensitivity_80", "sensitivity_85", "sensitivity_90"),
-        *("specificity_90", "specificity_95", "specificity_96.6"),
+        *("sensitivity_80", "sensitivity_85", "sensitivity_90", "sensitivity_99"),
+        *("specificity_80", "specificity_90", "specificity_95", "specificity_96.6", "specificity_99"),
     ]
 
 
 def test_a_point_is_had_by_its_name(points: OperatingPoints) -> None:
     assert points.named("sensitivity_85").wanted == 0.85
     with pytest.raises(
-        UserInputError, match=r"operating point sensitivity_99: not one of this run, .* maximal_f1, rec"
+        UserInputError, match=r"operating point sensitivity_98: not one of this run, .* maximal_f1, rec"
     ):
-        points.named("sensitivity_99")
+        points.named("sensitivity_98")
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda content: content.update(schema_version=2), "schema_version is 2, expected 1; use the version"),
-        (lambda content: content.pop("schema_version"), "schema_version is None, expected 1"),
+        (lambda content: content.update(schema_version=1), "schema_version is 1, expected 2; use the version"),
+        (lambda content: content.pop("schema_version"), "schema_version is None, expected 2"),
         (lambda content: content.pop("seed"), r"points\.json: seed: .*required"),
         (lambda content: content.update(seed="0"), r"points\.json: seed: input should be a valid integer"),
         (lambda content: content["points"][1].pop("f1"), r"points\.1\.f1: .*required"),
@@ -117,6 +120,12 @@ def test_a_name_that_comes_twice_is_refused(points: OperatingPoints) -> None:
 def test_a_share_that_is_none_is_refused(key: str, value: object) -> None:
     with pytest.raises(ConfigError, match=rf"recipe: {key}\.0: found {value!r}"):
         build_settings(OperatingPointSettings, {key: [value]}, where="recipe")
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -0.1, float("nan"), "some"])
+def test_a_prevalence_that_is_none_is_refused(value: object) -> None:
+    with pytest.raises(ConfigError, match=rf"recipe: prevalence: found {value!r}"):
+        build_settings(OperatingPointSettings, {"prevalence": value}, where="recipe")
 
 
 def test_a_share_that_is_wanted_twice_is_one_point() -> None:
