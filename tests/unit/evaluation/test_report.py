@@ -232,7 +232,7 @@ def test_a_threshold_near_nought_is_not_shown_as_nought(cohort: pl.DataFrame) ->
     page = render(evaluate_scores(low, SETTINGS), operating_points=cross_fit(low, OperatingPointSettings(), SETTINGS))
     section = page.split('id="points-title"', 1)[1].split("</section>", 1)[0]
     shown = re.findall(r'<th scope="row">.*?</th>\s*<td><span class="value">([^<]+)</span>', section)
-    assert len(shown) == 9
+    assert len(shown) == 12
     assert all(float(each) > 0 for each in shown)
 
 
