@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mammoscope.errors import UserInputError
-from mammoscope.evaluation.delong import covariance_of_aucs
+from mammoscope.evaluation.delong import delong_covariance
 from mammoscope.evaluation.discrimination import rank
 
 Floats = NDArray[np.float64]
@@ -98,7 +98,7 @@ def analyse_readers(  # noqa: PLR0913  # a study of readers, and how to take it,
     Random readers stand for others like them, fixed ones for themselves only; cases are always random.
 
     Raises:
-        UserInputError: shapes differ, a rating is no finite number, too few readers, or as `covariance_of_aucs`.
+        UserInputError: shapes differ, a rating is no finite number, too few readers, or as `delong_covariance`.
         UndefinedMetricError: there is no case or no control.
     """
     if ratings.ndim != _OF_STUDY or not len(ratings) == len(modalities) or ratings.shape[2] != len(outcomes):
@@ -133,7 +133,7 @@ def compare_with_readers(  # noqa: PLR0913  # the model, the readers, and how to
     programs that stand alone, Chakraborty 2017, Observer Performance Methods, chapter 22 (doi:10.1201/9781351228190).
 
     Raises:
-        UserInputError: shapes differ, a score is no finite number, too few readers, or as `covariance_of_aucs`.
+        UserInputError: shapes differ, a score is no finite number, too few readers, or as `delong_covariance`.
         UndefinedMetricError: there is no case or no control.
     """
     if ratings.ndim != _OF_ONE_WAY or ratings.shape[1:] != scores.shape:
@@ -141,7 +141,7 @@ def compare_with_readers(  # noqa: PLR0913  # the model, the readers, and how to
             f"readers: found scores of shape {scores.shape} and ratings of shape {ratings.shape}, expected (breast,) "
             "and (reader, breast)"
         )
-    aucs, covariance = covariance_of_aucs(np.vstack([scores, ratings]), outcomes, patients)
+    aucs, covariance = delong_covariance(np.vstack([scores, ratings]), outcomes, patients)
     contrast = np.hstack([np.ones((len(ratings), 1)), -np.eye(len(ratings))])  # (reader, model and reader)
     return _mean_of_readers(
         "model above readers",
@@ -208,7 +208,7 @@ def jackknife_aucs(scores: Floats, outcomes: Outcomes, patients: Indices) -> tup
         UserInputError: lengths differ, a score is not finite, or fewer than two patients have cases, or controls.
         UndefinedMetricError: there is no case or no control.
     """
-    values, _ = covariance_of_aucs(scores, outcomes, patients)  # which checks all of it
+    values, _ = delong_covariance(scores, outcomes, patients)  # which checks all of it
     n_patients = int(patients.max()) + 1
     rankings = [rank(each, outcomes, patients) for each in scores]
     n_in_a_chunk = max(1, MOST_CELLS // n_patients)
@@ -223,7 +223,7 @@ def jackknife_aucs(scores: Floats, outcomes: Outcomes, patients: Indices) -> tup
     return values, centred.T @ centred * (n_patients - 1) / n_patients
 
 
-_COVARIANCE_BY_METHOD = {"delong": covariance_of_aucs, "jackknife": jackknife_aucs}
+_COVARIANCE_BY_METHOD = {"delong": delong_covariance, "jackknife": jackknife_aucs}
 
 
 @dataclass(frozen=True, slots=True)
