@@ -31,7 +31,7 @@ class Layout(NamedTuple):
 
     `form` is "maps" (picture, channel, row, column), "channels-last" (picture, row, column, channel), "tokens"
     (picture, place, channel) after `n_prefix` that are no places, or "pooled" (picture, channel): its own head pools
-    them. `n_colours` is how often it wants the grey channel. `has_last_norm` says whether the last norm of its maps
+    them. `n_colours` is how often it wants the grey channel. `has_last_norm` says whether the last norm of them
     stands in its head.
     """
 
@@ -66,13 +66,13 @@ def create_backbone(recipe: Recipe) -> tuple[Any, Layout]:
 def read_maps(backbone: Any, pictures: torch.Tensor, layout: Layout) -> torch.Tensor:  # noqa: ANN401  # timm's networks share methods, not a type
     """The features of pictures (picture, 1, row, column), as maps (picture, channel, row, column)."""
     features: Any = backbone.forward_features(pictures.expand(-1, layout.n_colours, -1, -1))
+    if layout.form == "pooled" or layout.has_last_norm:
+        features = backbone.forward_head(features, pre_logits=True)
     if layout.form == "pooled":
-        pooled: torch.Tensor = backbone.forward_head(features, pre_logits=True)
-        return pooled[:, :, None, None]  # (picture, channel, 1, 1)
+        pooled: torch.Tensor = features[:, :, None, None]  # (picture, channel, 1, 1)
+        return pooled
     if layout.form == "tokens":
         return _arrange(features[:, layout.n_prefix :], (pictures.shape[-2], pictures.shape[-1]))
-    if layout.has_last_norm:
-        features = backbone.forward_head(features, pre_logits=True)
     maps: torch.Tensor = features.permute(0, 3, 1, 2) if layout.form == "channels-last" else features
     return maps
 
@@ -156,7 +156,6 @@ def _layout_at(backbone: Any, size: Size, n_colours: int) -> Layout:  # noqa: AN
     if len(shape) == 4:  # noqa: PLR2004  # maps
         is_last = getattr(backbone, "output_fmt", "NCHW") == "NHWC"
         layout = Layout("channels-last", shape[3]) if is_last else Layout("maps", shape[1])
-        layout = layout._replace(has_last_norm=_ends_in_norm(backbone, features))
     elif len(shape) == 3 and shape[1] > (n_prefix := _count_prefix(backbone, shape[1], size)):  # noqa: PLR2004  # tokens
         layout = Layout("tokens", shape[2], n_prefix)
     else:
@@ -164,18 +163,20 @@ def _layout_at(backbone: Any, size: Size, n_colours: int) -> Layout:  # noqa: AN
         if not isinstance(pooled, torch.Tensor) or pooled.ndim != 2:  # noqa: PLR2004  # (picture, channel)
             raise _UnfitError(f"its features come as {shape or type(features).__name__}, and it does not pool them")
         layout = Layout("pooled", pooled.shape[1])
+    if layout.form != "pooled":
+        layout = layout._replace(has_last_norm=_ends_in_norm(backbone, features))
     if layout.form != "pooled" and layout.n_channels != backbone.num_features:
         raise _UnfitError(f"its features come as {shape}, expected {backbone.num_features} channels")
     return layout._replace(n_colours=n_colours)
 
 
-def _ends_in_norm(backbone: Any, maps: torch.Tensor) -> bool:  # noqa: ANN401  # timm's networks share methods, not a type
-    """Whether a network that does not pool makes of its maps others of the same shape, as ConvNeXt's norm does.
+def _ends_in_norm(backbone: Any, features: torch.Tensor) -> bool:  # noqa: ANN401  # timm's networks share methods, not a type
+    """Whether a network that does not pool makes of its features others of the same shape, as ConvNeXt's norm does.
 
     Heads that do more make other channels; they are made for classes, and left out.
     """
-    ended = backbone.forward_head(maps, pre_logits=True)
-    return ended is not maps and ended.shape == maps.shape
+    ended = backbone.forward_head(features, pre_logits=True)
+    return ended is not features and ended.shape == features.shape
 
 
 def _count_prefix(backbone: Any, n_tokens: int, size: Size) -> int:  # noqa: ANN401  # timm's networks share methods, not a type

@@ -62,8 +62,9 @@ def test_the_options_of_a_recipe_come_before_what_is_tried(recipe_of: RecipeOf) 
     [
         ("test_resnet", Layout("maps", 96)),
         ("test_mambaout", Layout("channels-last", 64)),
+        ("test_convnext", Layout("maps", 64, has_last_norm=True)),
         ("test_vit", Layout("tokens", 64, n_prefix=1)),
-        ("test_vit_relpos", Layout("tokens", 96)),
+        ("test_vit_relpos", Layout("tokens", 96, has_last_norm=True)),
     ],
 )
 def test_how_features_come_is_found(recipe_of: RecipeOf, name: str, layout: Layout) -> None:
@@ -124,6 +125,15 @@ def test_the_last_norm_is_part_of_the_features_where_it_stands_in_the_head(recip
     picture = torch.rand(1, 1, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(read_maps(backbone, picture, layout), theirs(picture))
+
+
+def test_a_last_norm_of_tokens_is_part_of_the_features(recipe_of: RecipeOf) -> None:
+    backbone, layout = create_backbone(recipe_of("backbone.name=test_vit_relpos"))
+    torch.nn.init.uniform_(backbone.fc_norm.weight, 2.0, 3.0)
+    picture = torch.rand(1, 1, *backbone.patch_embed.img_size)
+    with torch.no_grad():
+        expected = backbone.eval()(picture).mean(dim=1)  # (picture, channel)
+        torch.testing.assert_close(read_maps(backbone, picture, layout).mean(dim=(2, 3)), expected)
 
 
 @pytest.mark.parametrize("name", ["pit_ti_224", "crossvit_9_240", "efficientvim_m1"])
