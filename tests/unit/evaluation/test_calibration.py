@@ -228,11 +228,13 @@ def test_scores_of_0_only_have_nothing_expected() -> None:
 
 
 def test_replicates_without_a_slope_are_counted() -> None:
-    rng = np.random.default_rng(8)
-    outcomes = np.arange(40) < 3
-    found = measure(np.clip(0.2 + 0.3 * outcomes + 0.15 * rng.normal(size=40), 0.01, 0.99), outcomes)
+    """One case alone lies among the controls: she is missing in about (1 - 1/40)^40 of the replicates, that is 36 %."""
+    scores, outcomes = np.r_[0.25, 0.6, 0.7, np.linspace(0.05, 0.3, 37)], np.arange(40) < 3
+    found = measure(scores, outcomes, settings=BootstrapSettings(n_replicates=400))
     assert found.calibration_slope.interval is not None
-    assert found.calibration_slope.interval.n_undefined > found.brier.interval.n_undefined  # type: ignore[union-attr]  # it has one
+    assert found.brier.interval is not None
+    assert 0.3 < found.calibration_slope.interval.n_undefined / 400 < 0.45
+    assert found.brier.interval.n_undefined / 400 == pytest.approx((1 - 3 / 40) ** 40, abs=0.04)
 
 
 def test_bins_with_cases_of_one_patient_have_no_interval() -> None:
