@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -276,5 +277,11 @@ def _train_folds(
         if fold in done:
             continue
         n_batches = count_batches(n_examples, run.recipe, n_processes=processes.n)
-        with progress_bar(f"train fold {fold}", n_batches) as advance:
+        with ExitStack() as bars:
+            bar = progress_bar(f"train fold {fold}", n_batches)
+            advance = bars.enter_context(bar) if processes.is_first else _show_nothing
             train_fold(run, manifest, store, fold=fold, on_step=advance, save_every_s=save_every_s, processes=processes)
+
+
+def _show_nothing(_n_batches: int) -> None:
+    """Stands for a progress bar in the processes beside the first."""

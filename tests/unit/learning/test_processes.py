@@ -223,6 +223,7 @@ def test_two_processes_of_torchrun_train_what_one_does(
     ended = _start(command, os.environ | {"OMP_NUM_THREADS": "1"})
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("\n") == 1  # one summary
+    assert ended.stderr.count("train fold 0") == 1  # one bar
     assert _list_files(tmp_path / "one") == _list_files(tmp_path / "two")
     one, two = (pl.read_csv(tmp_path / run / "folds/0/history.csv").drop("seconds") for run in ("one", "two"))
     assert one.columns == two.columns
