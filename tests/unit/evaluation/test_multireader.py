@@ -11,7 +11,7 @@ from scipy import stats
 
 from mammoscope.errors import UndefinedMetricError, UserInputError
 from mammoscope.evaluation import multireader
-from mammoscope.evaluation.delong import delong_auc, delong_difference
+from mammoscope.evaluation.delong import compare_delong, delong_auc
 from mammoscope.evaluation.multireader import (
     GroupMean,
     ReaderAnalysis,
@@ -127,10 +127,10 @@ def test_one_fixed_reader_is_delong() -> None:
     data = study(1)
     found = data.analyse(readers="fixed")
     plain, helped = data.ratings[:, 0]
-    paired = delong_difference(helped, plain, outcomes=data.outcomes, patients=data.patients)
-    assert found.differences[0].value == pytest.approx(paired.value)
-    assert found.differences[0].standard_error == pytest.approx(paired.standard_error)
-    assert found.differences[0].p == pytest.approx(paired.p)
+    paired = compare_delong(helped, plain, data.outcomes, data.patients)
+    assert found.differences[0].value == pytest.approx(paired.difference.value)
+    assert found.differences[0].standard_error == pytest.approx(paired.difference.standard_error)
+    assert found.differences[0].p == pytest.approx(paired.p_value)
     alone = delong_auc(plain, data.outcomes, data.patients)
     assert found.means[0].standard_error == pytest.approx(alone.standard_error)
     assert found.components.reader is None
@@ -139,9 +139,11 @@ def test_one_fixed_reader_is_delong() -> None:
 def test_a_model_against_one_fixed_reader_is_delong() -> None:
     data = study(1)
     found = data.compare(readers="fixed")
-    paired = delong_difference(data.ratings[0, 0], data.scores, outcomes=data.outcomes, patients=data.patients)
-    assert found.value == pytest.approx(paired.value)
-    assert (found.low, found.high, found.p) == pytest.approx((paired.low, paired.high, paired.p))
+    paired = compare_delong(data.ratings[0, 0], data.scores, data.outcomes, data.patients)
+    assert found.value == pytest.approx(paired.difference.value)
+    assert (found.low, found.high, found.p) == pytest.approx(
+        (paired.difference.low, paired.difference.high, paired.p_value)
+    )
 
 
 def test_a_model_against_random_readers_is_less_sure_than_against_these() -> None:
