@@ -4,7 +4,7 @@ It needs the pictures below MAMMOSCOPE_REAL_DATA. Each run is one call of `mammo
 once as there are cores; its folder lies below `--work`, so that a suite that was stopped goes on where it was.
 
 - figures: MobileNetV2 from ImageNet weights on the competition's 256-pixel pictures, three folds: the public baseline's
-  frozen backbone, `small` on pictures alone, `small` with age and density, and the second stage over its scores
+  frozen backbone, `small` on pictures alone, a milder `small` without and with age and density, and second stages
 - ablation: `small` on smaller pictures for fewer epochs, one thing changed at a time, all else equal
 - transfer: `small` on CBIS-DDSM, and each set's networks on the other set
 - phantoms: `small` on a synthetic cohort, all cores for one training
@@ -23,12 +23,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 
-from learning_runs import ABLATION, BASELINE, FIGURES, FILM, PHANTOMS, SHORT, Change
+from learning_runs import ABLATION, BASELINE, FILM, MILD, MILD_TABLE, PHANTOMS, SHORT, SMALL, Change
 from mammoscope.cohort.manifest import read_manifest
 from mammoscope.evaluation.bootstrap import (
     BootstrapSettings,
@@ -120,19 +121,29 @@ class Bench:
 
 
 def run_figures(bench: Bench) -> dict[str, object]:
-    """The three trainings, the second stage, and what each is above the baseline."""
-    frozen, small, with_table = bench.train_all((BASELINE, *FIGURES), bench.make_real("rsna"))
-    summary = json.loads((small / "second_stage" / "summary.json").read_text())["breast_auc"]
-    return {
-        "baseline, frozen backbone": measure_run(frozen),
-        "small, pictures alone": measure_run(small),
-        "small, with age and density": measure_run(with_table),
-        "second stage over small, with age and density": summary["after"],
+    """The trainings, the second stage over their scores, and what each is above another."""
+    changes = (BASELINE, SMALL, MILD, MILD_TABLE)
+    frozen, small, mild, mild_table = runs = bench.train_all(changes, bench.make_real("rsna"))
+    figures: dict[str, object] = {
+        change.name: {"changed": change.settings, **measure_run(run), "second stage": read_second_stage(run)}
+        for change, run in zip(changes, runs, strict=True)
+    }
+    return figures | {
         "small minus baseline": compare(small, frozen),
-        "age and density minus pictures alone": compare(with_table, small),
-        "second stage minus pictures alone": summary["difference"],
+        "milder changes and further questions minus small": compare(mild, small),
+        "age and density minus pictures alone, both milder": compare(mild_table, mild),
         "threshold": compare_thresholds(small),
     }
+
+
+def read_second_stage(run: Path) -> dict[str, object] | None:
+    """The AUC after the second stage of a run and what it adds, where the run has one."""
+    path = run / "second_stage" / "summary.json"
+    if not path.exists():
+        return None
+    summary = json.loads(path.read_text())
+    compared = {name: _read(summary["breast_auc"][name]) for name in ("after", "difference")}
+    return {"sees": ["logit", *summary["columns"]], **compared}
 
 
 def run_ablation(bench: Bench) -> dict[str, object]:
@@ -153,7 +164,7 @@ def run_transfer(bench: Bench) -> dict[str, object]:
     """`small` on film, and each set's networks on the other set."""
     data = {source: bench.make_real(source) for source in _WORDS_BY_SOURCE}
     film = bench.train(FILM, data["cbis"])
-    digital = bench.work / "runs" / "rsna" / FIGURES[0].folder
+    digital = bench.work / "runs" / "rsna" / SMALL.folder
     return {
         "small on CBIS-DDSM": measure_run(film),
         "trained on RSNA, tested on CBIS-DDSM": measure(score_others(digital, data["cbis"])),
@@ -211,7 +222,7 @@ def compare(run: Path, other: Path) -> dict[str, float | None]:
 def compare_thresholds(run: Path) -> dict[str, object]:
     """F1 of breasts at thresholds that other folds chose, and at 0.5; the paired difference with its interval."""
     points = json.loads((run / FILE_NAME).read_text())["points"]
-    chosen = next(point for point in points if point["chosen_for"] == "f1")
+    chosen = next(point for point in points if point["name"] == "maximal_f1")
     threshold_by_fold = {each["fold"]: each["threshold"] for each in chosen["by_fold"]}
     breasts = list_breasts(read_scores(run / "scores.parquet"))
     patients = number_patients(breasts["patient_id"].to_list())
@@ -257,8 +268,13 @@ def bench_scores(run: Path, data: Data) -> Path:
 
 def _round(estimate: Estimate) -> dict[str, float | None]:
     """The value and the ends of its interval, in four digits."""
-    ends = asdict(estimate)["interval"] or {"low": None, "high": None}
-    figures = {"value": estimate.value, "low": ends["low"], "high": ends["high"]}
+    return _read(asdict(estimate))
+
+
+def _read(estimate: dict[str, Any]) -> dict[str, float | None]:
+    """As `_round`, of an estimate as files have it."""
+    ends = estimate["interval"] or {"low": None, "high": None}
+    figures = {"value": estimate["value"], "low": ends["low"], "high": ends["high"]}
     return {name: None if figure is None else round(figure, 4) for name, figure in figures.items()}
 
 

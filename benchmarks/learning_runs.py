@@ -48,10 +48,10 @@ BASELINE = Change(
 )
 # these pictures hold more images of a breast with cancer than of another: spread and number of views tell that
 _SECOND_STAGE = ('second_stage.scores=["logit"]', 'second_stage.columns=["age_years", "density"]')
-FIGURES = (
-    Change("small", "small", (*_PICTURES, *_AUXILIARY), _SECOND_STAGE),
-    Change("small-table", "small", (*_PICTURES, *_AUXILIARY), (_AGE_AND_DENSITY,)),
-)
+SMALL = Change("small", "small", _PICTURES, _SECOND_STAGE)
+_MILDER = ("augment.rotation_degrees=10", "augment.shift=0.05", "augment.zoom=0.1", "augment.shear_degrees=0")
+MILD = Change("small, milder, further questions", "small", (*_PICTURES, *_MILDER, *_AUXILIARY), _SECOND_STAGE)
+MILD_TABLE = Change("small, milder, further questions, table", "small", MILD.pictures_alone, (_AGE_AND_DENSITY,))
 FILM = Change("small", "small", _PICTURES)
 PHANTOMS = Change("small", "small", _PICTURES)
 SHORT = Change("small, short", "small", (*_at_size(128, 80), "epochs=4"))
