@@ -54,11 +54,11 @@ class CoxRegression:
         mass = np.einsum("rc,rcp->rp", factors, of_points)  # (replicate, point)
         found = np.stack([weights.case * n_cases, weights.case * (counts @ self.case_logits)], axis=1)
         has_both = (n_cases > 0) & (n_controls > 0)
+        has_slope = has_both & _overlap(of_points)
         fits = np.full((len(counts), 2), np.nan)
-        if has_both.any():
-            of_both = mass[has_both], found[has_both]
-            fits[has_both, 0] = self._newton(*of_both, start=(start[0], 1.0), has_slope=False)[:, 0]
-            fits[has_both, 1] = self._newton(*of_both, start=start, has_slope=True)[:, 1]
+        from_1 = start[0], 1.0
+        fits[has_both, 0] = self._newton(mass[has_both], found[has_both], start=from_1, has_slope=False)[:, 0]
+        fits[has_slope, 1] = self._newton(mass[has_slope], found[has_slope], start=start, has_slope=True)[:, 1]
         return fits
 
     def _newton(self, mass: Floats, found: Floats, *, start: tuple[float, float], has_slope: bool) -> Floats:
@@ -82,15 +82,22 @@ class CoxRegression:
         curvature = expected * (1 - chances)
         first = found[:, 0] - expected.sum(axis=1)  # (replicate,)
         h_00 = curvature.sum(axis=1)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # separated: no end, or NaN
-            if not has_slope:
-                return np.stack([first / h_00, np.zeros_like(first)], axis=1)
-            second = found[:, 1] - expected @ self.points
-            h_01, h_11 = curvature @ self.points, curvature @ self.points**2
-            determinant = h_00 * h_11 - h_01**2
-            steps = np.stack([h_11 * first - h_01 * second, h_00 * second - h_01 * first]) / determinant
-        flat = ~(determinant > 1e-12 * h_00 * h_11)
-        return np.where(flat, np.nan, steps).T  # (replicate, coefficient)
+        if not has_slope:
+            return np.stack([first / h_00, np.zeros_like(first)], axis=1)
+        second = found[:, 1] - expected @ self.points
+        h_01, h_11 = curvature @ self.points, curvature @ self.points**2
+        steps = np.stack([h_11 * first - h_01 * second, h_00 * second - h_01 * first], axis=1)
+        steps /= (h_00 * h_11 - h_01**2)[:, np.newaxis]  # (replicate, coefficient)
+        return steps
+
+
+def _overlap(of_points: Floats) -> NDArray[np.bool_]:
+    """Whether a case lies below a control and a control below a case in each replicate of (replicate, class, point)."""
+    has_weight = of_points > 0
+    lowest = has_weight.argmax(axis=2)  # (replicate, class)
+    highest = of_points.shape[2] - 1 - has_weight[:, :, ::-1].argmax(axis=2)
+    overlap: NDArray[np.bool_] = (highest[:, 0] > lowest[:, 1]) & (highest[:, 1] > lowest[:, 0])
+    return overlap
 
 
 def prepare_cox(
