@@ -112,7 +112,7 @@ def _find_micro(
     *,
     fold: int,
     processes: "Processes",
-) -> dict[str, int]:
+) -> dict[str, Any]:
     """What `batch.micro = "auto"` comes to, for the record: what was found at the start of the run, or is found now."""
     from mammoscope.learning.micro import recorded_micro
     from mammoscope.learning.processes import ask_first
@@ -121,7 +121,8 @@ def _find_micro(
     if recipe.batch.micro != "auto":
         return {}
     trying = partial(choose_micro, manifest, store, fold=fold, recipe=recipe, processes=processes)
-    return {"batch_micro": ask_first(processes, lambda: recorded_micro(output) or trying())}
+    found = ask_first(processes, lambda: recorded_micro(output, processes.device) or trying())
+    return {"batch_micro": found, "batch_micro_device": processes.device.type}
 
 
 def _check(recipe: "Recipe", manifest: "pl.DataFrame", store: "PreparedStore") -> None:

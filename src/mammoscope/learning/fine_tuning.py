@@ -90,12 +90,12 @@ def scale_layers(backbone: Any, decay: float, name: str) -> dict[str, float]:  #
 
 
 def group_for_optimizer(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """The parameters that learn, by rate and weight decay, those of the head first.
+    """The parameters that learn, by rate and weight decay, the highest rate first.
 
     Biases, the weights of norms, and what timm names, such as position embeddings, are not decayed.
     """
     backbone: Any = network.get_submodule("backbone")
-    decay = recipe.fine_tuning.layer_decay
+    decay, above = recipe.fine_tuning.layer_decay, recipe.fine_tuning.head_factor
     scales = scale_layers(backbone, decay, recipe.backbone.name) if decay < 1 else {}
     spared = backbone.no_weight_decay() if hasattr(backbone, "no_weight_decay") else ()
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
@@ -103,7 +103,7 @@ def group_for_optimizer(network: nn.Module, recipe: Recipe) -> list[dict[str, An
         is_of_backbone, name = full_name.startswith("backbone."), full_name.removeprefix("backbone.")
         is_spared = parameter.ndim <= 1 or (is_of_backbone and any(fnmatch(name, pattern) for pattern in spared))
         if parameter.requires_grad:
-            key = (scales.get(name, 1.0) if is_of_backbone else 1.0, not is_spared)
+            key = (scales.get(name, 1.0) if is_of_backbone else above, not is_spared)
             groups.setdefault(key, []).append(parameter)
     return [
         {

@@ -1,11 +1,13 @@
-"""Which weights of a training are kept: those of the last epoch, or of the one with the best held-out figures."""
+"""Which weights of a training are kept: averaged ones, of the last epoch or of that with the best held-out figures."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import lightning.pytorch as lightning
-from lightning.pytorch.callbacks import Callback
+import torch
+from lightning.pytorch.callbacks import Callback, WeightAveraging
 from safetensors.torch import load_file
 
 from mammoscope.learning.history import History
@@ -13,6 +15,24 @@ from mammoscope.learning.network import CancerNetwork
 
 if TYPE_CHECKING:
     from mammoscope.learning.task import TrainingTask
+
+
+class AveragedWeights(WeightAveraging):
+    """Scores, and keeps, the exponential mean of the weights after each step.
+
+    The shares of the steps add up to 1 from the first step on (the correction of Adam's means: Kingma & Ba 2015,
+    arXiv:1412.6980, section 3), so that a short training does not score the weights of its beginning.
+    """
+
+    def __init__(self, decay: float, device: torch.device) -> None:
+        super().__init__(device=device, avg_fn=partial(_take_in, decay=decay))
+
+
+def _take_in(mean: torch.Tensor, latest: torch.Tensor, n_before: torch.Tensor | int, *, decay: float) -> torch.Tensor:
+    """The mean of `n_before` weights with the latest."""
+    n = int(n_before)
+    kept = decay * (1 - decay**n) / (1 - decay ** (n + 1))
+    return mean * kept + latest * (1 - kept)
 
 
 class BestWeights(Callback):

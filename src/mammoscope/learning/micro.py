@@ -13,26 +13,27 @@ from mammoscope.learning.batches import Batch, Draw, StorePictures
 from mammoscope.learning.task import TrainingTask, build_optimizer
 
 
-def find_micro(n_shared: int, fits: Callable[[int], bool]) -> int:
-    """The greatest divisor of a process's share of a batch that fits.
+def find_micro(n_shared: int, fits: Callable[[int], bool], *, least: int = 1) -> int:
+    """The greatest divisor of a process's share of a batch that fits, of `least` examples or more.
 
     Raises:
         ConfigError: none does.
     """
-    for micro in range(n_shared, 0, -1):
+    for micro in range(n_shared, least - 1, -1):
         if n_shared % micro == 0 and fits(micro):
             return micro
     raise ConfigError(
-        "batch.micro: found 'auto', but not even one example fits into the memory of the GPU; set smaller "
-        "picture.train_rows and train_columns, a smaller views.most, or a smaller backbone"
+        f"batch.micro: found 'auto', but not even {least} of {n_shared} examples fit into the memory of the GPU; set "
+        "smaller picture.train_rows and train_columns, a smaller views.most, or a smaller backbone"
     )
 
 
-def recorded_micro(path: Path) -> int | None:
-    """What was found when a run was started that has come to a fold; it goes on with that."""
+def recorded_micro(path: Path, device: torch.device) -> int | None:
+    """What was found when a run was started that has come to a fold, and goes on on the same kind of device."""
     if not (path / "folds").exists():
         return None
-    return (read_environment(path / "environment.json") or {}).get("batch_micro")
+    environment = read_environment(path / "environment.json") or {}
+    return environment.get("batch_micro") if environment.get("batch_micro_device") == device.type else None
 
 
 def try_micro(

@@ -32,9 +32,15 @@ class ResumePoint(Checkpoint):
     """
 
     def __init__(
-        self, path: Path, share: EpochShare, *, every_s: float, clock: Callable[[], float] = time.monotonic
+        self,
+        path: Path,
+        share: EpochShare,
+        *,
+        precision: str,
+        every_s: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.path, self.share, self.every_s, self.clock = path, share, every_s, clock
+        self.path, self.share, self.precision, self.every_s, self.clock = path, share, precision, every_s, clock
         self._written = clock()
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002  # Lightning's signature
@@ -62,21 +68,26 @@ class ResumePoint(Checkpoint):
         if trainer.current_epoch + 1 != trainer.max_epochs:
             self._write(trainer)
 
-    def state_dict(self) -> dict[str, int]:
-        """How many processes train, and with how many examples in the memory of each: batches are counted in these."""
-        return {"n_processes": self.share.n_processes, "n_in_memory": self.share.n_in_memory}
+    def state_dict(self) -> dict[str, int | str]:
+        """How many processes train, with how many examples in the memory of each, and in what precision."""
+        return {
+            "n_processes": self.share.n_processes,
+            "n_in_memory": self.share.n_in_memory,  # batches are counted in these
+            "precision": self.precision,
+        }
 
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """See that the batches that are done were as large as those to come.
+    def load_state_dict(self, state_dict: dict[str, int | str]) -> None:
+        """See that what is done was trained in the same way as what is to come.
 
         Raises:
-            RunError: they were not.
+            RunError: the batches were of another size, or the precision was another.
         """
         if state_dict != self.state_dict():
             raise RunError(
                 f"{self.path}: was written by {state_dict['n_processes']} processes with {state_dict['n_in_memory']} "
-                f"examples in memory, found {self.share.n_processes} with {self.share.n_in_memory}; "
-                "go on with the same number of processes, or remove the file to begin the fold anew"
+                f"examples in memory, in {state_dict['precision']}, found {self.share.n_processes} with "
+                f"{self.share.n_in_memory} in {self.precision}; go on with the same number of processes on the same "
+                "kind of device, or remove the file to begin the fold anew"
             )
 
     def _write(self, trainer: lightning.Trainer) -> None:

@@ -27,8 +27,8 @@ _AXES_BY_FLIPS: dict[str, tuple[tuple[int, ...], ...]] = {
 def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
     """The type that the precision of a recipe means on a device; None is full precision.
 
-    `auto` takes bf16 where the hardware computes in it (newer NVIDIA GPUs, CPUs with AVX-512 BF16), f16 on other GPUs,
-    and full precision on other CPUs. f16 is for GPUs; a CPU scores in full precision what one has trained.
+    `auto` takes bf16 where that is faster (newer NVIDIA GPUs, CPUs with AMX), f16 on other GPUs, and full precision on
+    other CPUs. f16 is for GPUs; a CPU scores in full precision what one has trained.
     """
     if precision == "f32" or (precision == "f16" and device.type != "cuda"):
         return None
@@ -36,7 +36,8 @@ def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
         return torch.bfloat16 if precision == "bf16" else torch.float16
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else None  # noqa: SLF001  # torch has no public way
+    # AVX-512 BF16 alone is slower than f32 for the gradients of depthwise convolutions, which most backbones have
+    return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else None  # noqa: SLF001  # torch has no public way
 
 
 def check_precision(recipe: Recipe, device: torch.device) -> None:

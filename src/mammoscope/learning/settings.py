@@ -63,13 +63,14 @@ class BackboneSettings(Settings):
 class FineTuningSettings(Settings):
     """What of the backbone learns, and how: `train` says what, `stage_epochs` how long until one stage more does.
 
-    `layer_decay` is the factor on the rate from a layer to the one below; `drop_path` the greatest chance of leaving
-    out a block, the network's own where left out.
+    `layer_decay` is the factor on the rate from a layer to the one below, `head_factor` that of what stands on the
+    backbone; `drop_path` the greatest chance of leaving out a block, the network's own where left out.
     """
 
     train: Literal["all", "head", "staged"] = "all"
     stage_epochs: Count = 1
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    head_factor: Positive = 1.0
     freeze_batch_norm: bool = False
     drop_path: Annotated[float, Field(ge=0, lt=1)] | None = None
     gradient_checkpointing: bool = False
@@ -140,7 +141,7 @@ class LossSettings(Settings):
     positive_weight: Positive | Literal["auto"] = 1.0
     soften_positives: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     focal_gamma: NotNegative = 2.0  # the best of Lin et al. 2017 (arXiv:1708.02002)
-    surrogate_share: Share = 0.5
+    surrogate_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     temperature: Annotated[float, Field(ge=0.001)] = 1.0  # of RankNet's pairs (doi:10.1145/1102351.1102363)
     prevalence: Annotated[float, Field(gt=0, lt=1)] | Literal["training"] | None = None
 

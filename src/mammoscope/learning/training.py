@@ -11,7 +11,7 @@ import lightning.pytorch as lightning
 import numpy as np
 import polars as pl
 import torch
-from lightning.pytorch.callbacks import Callback, Checkpoint, EMAWeightAveraging
+from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.strategies import DDPStrategy
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader
@@ -35,7 +35,7 @@ from mammoscope.learning.curves import Curves
 from mammoscope.learning.examples import list_examples
 from mammoscope.learning.guard import Guard
 from mammoscope.learning.history import History, gather_logits
-from mammoscope.learning.keep import BestWeights
+from mammoscope.learning.keep import AveragedWeights, BestWeights
 from mammoscope.learning.losses import ExampleCounts, LossTerms, set_loss_terms
 from mammoscope.learning.micro import find_micro, try_micro
 from mammoscope.learning.network import CancerNetwork, build_network
@@ -241,7 +241,12 @@ def train_fold(  # noqa: PLR0913  # the parts of one training, all but the first
             StorePictures(held_out, store, encoder), size=_HELD_OUT_BATCH, rank=processes.rank, n_processes=processes.n
         )
         history = History(run.fold_path(fold) / "history.csv", held_out, sampler, on_step, processes=processes)
-        resume = ResumePoint(run.fold_path(fold) / "resume" / "state.ckpt", share, every_s=save_every_s)
+        resume = ResumePoint(
+            run.fold_path(fold) / "resume" / "state.ckpt",
+            share,
+            precision=_LIGHTNINGS_WORD[autocast_type(recipe.precision, processes.device)],
+            every_s=save_every_s,
+        )
         _fit(_set_task(network, sampler), batches, held_out_loader, history=history, resume=resume)
         logits = _score(network, held_out_loader, recipe, processes)
     scores = tabulate_scores(held_out, gather_logits(logits, processes, n=held_out.height), recipe.views.combine)
@@ -282,7 +287,8 @@ def choose_micro(
         task = _set_task(build_network(recipe, encoder), sampler).to(device)
         pictures = StorePictures(rows, store, encoder, labels=label_rows(rows, recipe.auxiliary))
         dtype = autocast_type(recipe.precision, device)
-        return find_micro(n_shared, try_micro(task, pictures, list(sampler), dtype=dtype))
+        least = 2 if recipe.head.batch_norm else 1
+        return find_micro(n_shared, try_micro(task, pictures, list(sampler), dtype=dtype), least=least)
 
 
 def _set_task(network: CancerNetwork, sampler: EpochSampler) -> TrainingTask:
@@ -336,7 +342,7 @@ def _fit(
     recipe, processes = task.recipe, history.processes
     best = BestWeights(resume.path.parent, history, write_weights) if recipe.keep == "best" else None
     others = [*([best] if best else []), Curves(history.path.parent / "curves", history)]
-    averaging = [EMAWeightAveraging(device=processes.device, decay=recipe.ema)] if recipe.ema else []
+    averaging = [AveragedWeights(recipe.ema, processes.device)] if recipe.ema else []
     callbacks = [Guard(), history, *others, *averaging, resume]
     with quiet_lightning():
         trainer = build_trainer(recipe, callbacks, processes=processes, max_epochs=recipe.epochs)
@@ -354,7 +360,7 @@ def build_trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=1 if processes.n == 1 else processes.n_here,
         num_nodes=processes.n // processes.n_here,
-        strategy=_choose_strategy(recipe, processes),
+        strategy=_choose_strategy(processes),
         use_distributed_sampler=False,  # `EpochShare` is one
         precision=_LIGHTNINGS_WORD[autocast_type(recipe.precision, device)],
         max_epochs=max_epochs,
@@ -371,12 +377,11 @@ def build_trainer(
     )
 
 
-def _choose_strategy(recipe: Recipe, processes: Processes) -> str | DDPStrategy:
+def _choose_strategy(processes: Processes) -> str | DDPStrategy:
     if processes.n == 1:
         return "auto"
-    # stages whose turn has not come yet are in the network, and get no gradient
-    is_partly_frozen = recipe.fine_tuning.train == "staged"
-    return DDPStrategy(process_group_backend=backend_of(processes), find_unused_parameters=is_partly_frozen)
+    # stages whose turn has not come yet are in the network and get no gradient, nor do layers before timm's classes
+    return DDPStrategy(process_group_backend=backend_of(processes), find_unused_parameters=True)
 
 
 @contextmanager
@@ -388,6 +393,7 @@ def quiet_lightning() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")  # slower, not wrong
+        warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
         try:
             yield
         finally:

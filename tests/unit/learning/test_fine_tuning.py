@@ -124,6 +124,17 @@ def test_rates_fall_from_the_head_to_the_picture(recipe_of: RecipeOf) -> None:
         assert decays[name] == (0.1 if parameter.ndim > 1 else 0.0), name
 
 
+def test_what_stands_on_the_backbone_learns_faster_by_its_factor(recipe_of: RecipeOf) -> None:
+    recipe = recipe_of("fine_tuning.head_factor=10", "optimizer.rate=0.1", "auxiliary.view=0.1")
+    network = build_network(recipe)
+    name_by_id = {id(parameter): name for name, parameter in network.named_parameters()}
+    groups = build_optimizer(network, recipe).param_groups
+    rates = {name_by_id[id(each)]: group["lr"] for group in groups for each in group["params"]}
+    assert rates.keys() == set(name_by_id.values())
+    for name, rate in rates.items():
+        assert rate == pytest.approx(0.1 if name.startswith("backbone.") else 1.0), name
+
+
 def test_without_decay_of_layers_there_are_two_groups(recipe_of: RecipeOf) -> None:
     recipe = recipe_of("optimizer.weight_decay=0.1")
     groups = group_for_optimizer(build_network(recipe), recipe)

@@ -45,9 +45,15 @@ def test_the_greatest_divisor_that_fits_is_found(n_shared: int, most: int, expec
     assert find_micro(n_shared, lambda n: n <= most) == expected
 
 
+def test_a_head_with_batch_norm_is_not_tried_with_one_example() -> None:
+    assert find_micro(6, lambda n: n <= 2, least=2) == 2
+    with pytest.raises(ConfigError, match=r"^batch\.micro: found 'auto', but not even 2 of 6 examples fit"):
+        find_micro(6, lambda n: n <= 1, least=2)
+
+
 def test_what_fits_not_even_once_is_refused() -> None:
     with pytest.raises(
-        ConfigError, match=r"^batch\.micro: found 'auto', but not even one example fits into the memory"
+        ConfigError, match=r"^batch\.micro: found 'auto', but not even 1 of 4 examples fit into the memory"
     ):
         find_micro(4, lambda _: False)
 
@@ -123,12 +129,13 @@ def test_what_was_found_is_recorded_and_gone_on_with(  # noqa: PLR0913, PLR0917 
 
     monkeypatch.setattr(training, "train_fold", watch)
     monkeypatch.setattr(training, "choose_micro", lambda *_, **__: 2)
-    assert recorded_micro(tmp_path / "run") is None
+    assert recorded_micro(tmp_path / "run", CPU) is None
     assert run_cli("train", tiny_recipe_path, *data, "--set", "batch.micro=auto", "--fold", 0)[0] == 0
     environment = read_environment(tmp_path / "run" / "environment.json")
     assert environment is not None
-    assert environment["batch_micro"] == recorded_micro(tmp_path / "run") == 2
+    assert environment["batch_micro"] == recorded_micro(tmp_path / "run", CPU) == 2
     assert 'micro = "auto"' in (tmp_path / "run" / "recipe.toml").read_text()
     monkeypatch.setattr(training, "choose_micro", lambda *_, **__: 4)
     assert run_cli("train", tiny_recipe_path, *data, "--set", "batch.micro=auto", "--fold", 1)[0] == 0
     assert seen == [2, 2]
+    assert recorded_micro(tmp_path / "run", torch.device("cuda")) is None

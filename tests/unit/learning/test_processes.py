@@ -237,6 +237,20 @@ def test_two_processes_of_torchrun_train_what_one_does(
         torch.testing.assert_close(shared[key], value, rtol=1e-4, atol=1e-5)
 
 
+def test_two_processes_train_a_backbone_with_layers_that_the_pooling_does_not_see(
+    tiny_recipe_path: Path, tiny_cohort: Path, tiny_store_path: Path, tmp_path: Path
+) -> None:
+    """Stages that wait, a further question, and MobileNetV3, of which timm's last layer gets no gradient."""
+    keys = ("backbone.name=mobilenetv3_small_050", "batch.size=8", "fine_tuning.train=staged", "auxiliary.view=0.1")
+    options = [part for key in (*keys, "precision=f32") for part in ("--set", key)]
+    data = ("--cohort", str(tiny_cohort), "--store", str(tiny_store_path), "--fold", "0", "-o", str(tmp_path / "run"))
+    arguments = ("train", str(tiny_recipe_path), *data, *options, "--device", "cpu", "--devices", "2")
+    ended = _start([sys.executable, "-m", "mammoscope.cli.main", *arguments], os.environ | {"OMP_NUM_THREADS": "1"})
+    assert ended.returncode == 0, ended.stderr
+    assert "unused" not in ended.stderr
+    assert (tmp_path / "run/folds/0/weights.safetensors").is_file()
+
+
 def test_processes_that_are_started_end_with_the_code_and_the_sentences_of_the_program(
     capfd: pytest.CaptureFixture[str],
 ) -> None:

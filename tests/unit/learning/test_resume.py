@@ -157,9 +157,23 @@ def test_a_fold_goes_on_with_the_batches_in_memory_that_it_had(
 ) -> None:
     run = start_tiny_run(recipe_of("batch.micro=2"))
     attempt(run, 6)
-    with pytest.raises(RunError, match=r"by 1 processes with 2 examples in memory, found 1 with 4; go on with"):
+    with pytest.raises(
+        RunError, match=r"by 1 processes with 2 examples in memory, in 32-true, found 1 with 4 in 32-true; go"
+    ):
         attempt(replace(run, recipe=recipe_of("batch.micro=4")))
     assert attempt(run).n_skipped == 4
+
+
+def test_a_fold_goes_on_in_the_precision_that_it_had(
+    recipe_of: RecipeOf, start_tiny_run: StartRun, attempt: Callable[..., _Progress], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start_tiny_run(recipe_of())
+    attempt(run, 6)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "autocast_type", lambda *_: torch.bfloat16)
+        with pytest.raises(RunError, match=r"examples in memory, in 32-true, found 1 with \d+ in bf16-mixed; go on"):
+            attempt(run)
+    assert attempt(run).n_skipped == 5
 
 
 @pytest.mark.parametrize(("every", "n_written"), [(0.0, 7), (3.0, 2), (7.0, 1), (8.0, 0)])

@@ -66,7 +66,7 @@ def test_precision_follows_recipe_and_hardware(monkeypatch: pytest.MonkeyPatch) 
     assert autocast_type("f16", GPU) is torch.float16
     assert autocast_type("f16", CPU) is None
     for is_able, on_cpu, on_gpu in ((True, torch.bfloat16, torch.bfloat16), (False, None, torch.float16)):
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda is_able=is_able: is_able)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda is_able=is_able: is_able)
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda is_able=is_able, **_: is_able)
         assert autocast_type("auto", CPU) is on_cpu
         assert autocast_type("auto", GPU) is on_gpu

@@ -634,10 +634,10 @@ def test_the_averaged_weights_are_what_is_scored_and_saved(
     saved = _weights(run)
     assert len(after_each_step) == 8
     for key in after_each_step[0]:
-        average = after_each_step[0][key]
-        for weights in after_each_step[1:]:
-            average = 0.8 * average + 0.2 * weights[key]
-        torch.testing.assert_close(saved[key], average.detach(), rtol=1e-4, atol=1e-6)
+        shares = [0.8 ** (7 - step) for step in range(8)]  # as the decay says, and in all 1
+        of_steps = torch.stack([weights[key].detach() for weights in after_each_step])  # (step, …)
+        average = torch.tensordot(torch.tensor(shares), of_steps, dims=1) / sum(shares)
+        torch.testing.assert_close(saved[key], average, rtol=1e-4, atol=1e-6)
     held_out = tiny_manifest.filter(pl.col("fold") == 0, pl.col("cancer").is_not_null())
     scores = read_scores(run.fold_path(0) / "scores.parquet").filter(pl.col("level") == "image")
     assert scores["score"].to_list() == pytest.approx(_score(saved, recipe, held_out, tiny_store), abs=1e-6)
