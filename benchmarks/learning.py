@@ -39,7 +39,8 @@ from mammoscope.evaluation.bootstrap import (
     percentile_interval,
 )
 from mammoscope.evaluation.comparison import paired_auc_difference
-from mammoscope.evaluation.evaluation import evaluate_scores
+from mammoscope.evaluation.headline import measure_level
+from mammoscope.evaluation.levels import sample_level
 from mammoscope.evaluation.operating_points import FILE_NAME
 from mammoscope.evaluation.scores import list_breasts, read_scores, write_scores
 from mammoscope.imaging.store import open_store
@@ -189,7 +190,7 @@ def run_phantoms(bench: Bench) -> dict[str, object]:
 
 def measure(scores: Path) -> dict[str, object]:
     """AUC and average precision of the breasts of a score table, with intervals over patients."""
-    breast = evaluate_scores(read_scores(scores), BOOTSTRAP).breast
+    breast, _ = measure_level(sample_level(read_scores(scores), "breast"), BOOTSTRAP)
     counts = {"breasts": breast.n, "with_cancer": breast.n_cases, "patients": breast.n_patients}
     return counts | {"auc": _round(breast.auc), "average_precision": _round(breast.average_precision)}
 

@@ -93,8 +93,10 @@ def test_the_whole_way_from_files_to_evidence_and_a_submission(
     evaluation = json.loads(Path("run/evaluation.json").read_text())
     breasts = scores.group_by("exam_id", "laterality").agg(pl.col("score").mean(), pl.col("cancer").first())
     truth, score = breasts["cancer"].to_list(), breasts["score"].to_list()
-    assert evaluation["breast"]["auc"]["value"] == pytest.approx(roc_auc_score(truth, score))
-    assert evaluation["breast"]["average_precision"]["value"] == pytest.approx(average_precision_score(truth, score))
+    assert evaluation["levels"]["breast"]["auc"]["value"] == pytest.approx(roc_auc_score(truth, score))
+    assert evaluation["levels"]["breast"]["average_precision"]["value"] == pytest.approx(
+        average_precision_score(truth, score)
+    )
 
     submission = pl.read_csv("out/submission.csv")
     assert submission.columns == ["prediction_id", "cancer"]

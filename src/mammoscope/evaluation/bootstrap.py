@@ -151,6 +151,29 @@ def estimate(
     return Estimate(float(value), percentile_interval(replicates, confidence), None)
 
 
+def estimate_over_patients(
+    statistic: Statistic,
+    *,
+    outcomes: Outcomes,
+    patients: Indices,
+    settings: BootstrapSettings,
+    advance: Callable[[int], None] = lambda _: None,
+) -> tuple[Estimate, ...]:
+    """Each value of a statistic with its percentile interval, from counts of patients as for `bootstrap_over_patients`.
+
+    `outcomes` and `patients`, (score,), say whether there are cases and controls of enough patients for an interval.
+    """
+    value = statistic(np.ones((1, int(patients.max()) + 1)))[0]  # (value,)
+    replicates = bootstrap_over_patients(
+        statistic, patients, n_replicates=settings.n_replicates, rng=settings.generator(), advance=advance
+    )
+    without = why_no_interval(outcomes, patients)
+    return tuple(
+        estimate(each, column, confidence=settings.confidence, if_undefined="", if_no_interval=without)
+        for each, column in zip(value, replicates.T, strict=True)
+    )
+
+
 def _draw_counts(rng: np.random.Generator, n_replicates: int, n_patients: int) -> Floats:
     drawn = rng.integers(0, n_patients, size=(n_replicates, n_patients))
     drawn += np.arange(n_replicates)[:, np.newaxis] * n_patients  # a range of numbers for each replicate

@@ -7,13 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mammoscope.errors import UserInputError
-from mammoscope.evaluation.bootstrap import (
-    BootstrapSettings,
-    Estimate,
-    bootstrap_over_patients,
-    estimate,
-    why_no_interval,
-)
+from mammoscope.evaluation.bootstrap import BootstrapSettings, Estimate, estimate_over_patients
 from mammoscope.evaluation.delong import DeLongComparison, compare_delong
 from mammoscope.evaluation.discrimination import rank, why_undefined
 
@@ -97,14 +91,6 @@ def paired_auc_difference(  # noqa: PLR0913  # two scores of each breast, and wh
         one, other = (ranking.auc(counts) for ranking in rankings)
         return np.column_stack([one, other, other - one])  # (replicate, value)
 
-    value = statistic(np.ones((1, int(patients.max()) + 1)))[0]  # (value,)
-    replicates = bootstrap_over_patients(
-        statistic, patients, n_replicates=settings.n_replicates, rng=settings.generator(), advance=advance
-    )
-    without = why_no_interval(outcomes, patients)
     return AucDifference(
-        *(
-            estimate(each, column, confidence=settings.confidence, if_undefined="", if_no_interval=without)
-            for each, column in zip(value, replicates.T, strict=True)
-        )
+        *estimate_over_patients(statistic, outcomes=outcomes, patients=patients, settings=settings, advance=advance)
     )

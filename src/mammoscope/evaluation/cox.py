@@ -26,6 +26,8 @@ N_GRID_POINTS = 2048
 _MOST_STEPS = 60
 _LONGEST_STEP = 1.0  # in units of intercept and slope: Newton's steps from afar may be too long
 _CLOSE = 1e-9
+_ROUNDING = 1e-14
+_LEAST_SPREAD = 1e-6  # of logits: below, no slope can be told from rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,9 @@ class CoxRegression:
         second = found[:, 1] - expected @ self.points
         h_01, h_11 = curvature @ self.points, curvature @ self.points**2
         steps = np.stack([h_11 * first - h_01 * second, h_00 * second - h_01 * first], axis=1)
-        steps /= (h_00 * h_11 - h_01**2)[:, np.newaxis]  # (replicate, coefficient)
+        determinant = h_00 * h_11 - h_01**2
+        is_flat = determinant <= _ROUNDING * h_00 * h_11  # nothing is left of it but rounding
+        steps /= np.where(is_flat, np.nan, determinant)[:, np.newaxis]  # (replicate, coefficient)
         return steps
 
 
@@ -138,8 +142,8 @@ def clip_logits(scores: Floats) -> Floats:
 
 def why_no_slope(scores: Floats, outcomes: Outcomes) -> str:
     """The reason why scores with outcomes of both kinds have no calibration slope; empty where they have one."""
-    if scores.min() == scores.max():
-        return "undefined: all scores are equal, so that they have no slope"
+    if np.ptp(clip_logits(scores)) < _LEAST_SPREAD:
+        return "undefined: all scores are equal, or as good as that, so that they have no slope"
     cases, controls = scores[outcomes], scores[~outcomes]
     if cases.min() >= controls.max() or controls.min() >= cases.max():
         return "undefined: a threshold parts all cases from all controls, so that no slope is steep enough"

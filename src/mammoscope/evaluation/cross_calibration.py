@@ -57,16 +57,16 @@ class CalibrationReport:
         return asdict(self)
 
 
-def halve_patients(outcomes: Outcomes, patients: Indices, rng: np.random.Generator) -> Indices:
-    """A half, 0 or 1, for each score: all of a patient in one; patients with a case in equal numbers, but for one."""
+def part_patients(outcomes: Outcomes, patients: Indices, n_parts: int, rng: np.random.Generator) -> Indices:
+    """A part, 0 and up, for each score: all of a patient in one; patients with a case in equal numbers, but for one."""
     n_patients = int(patients.max()) + 1
     has_case = np.zeros(n_patients, np.bool_)
     has_case[patients[outcomes]] = True
     shuffled = rng.permutation(n_patients)
     ordered = shuffled[np.argsort(~has_case[shuffled], kind="stable")]  # those with a case first
-    halves = np.empty(n_patients, np.intp)
-    halves[ordered] = np.arange(n_patients) % 2
-    return halves[patients]
+    parts = np.empty(n_patients, np.intp)
+    parts[ordered] = np.arange(n_patients) % n_parts
+    return parts[patients]
 
 
 def cross_recalibrate(
@@ -143,7 +143,7 @@ def report_calibration(  # noqa: PLR0913  # scores and outcomes, and the rest by
         return CalibrationReport(
             crossed_over, before, tuple(Recalibration(method, None, None, reason) for method in methods)
         )
-    parts = halve_patients(outcomes, patients, settings.generator()) if folds is None else folds
+    parts = part_patients(outcomes, patients, 2, settings.generator()) if folds is None else folds
     _check_one_fold_of_each(patients, parts)
     recalibrations = []
     for method in methods:

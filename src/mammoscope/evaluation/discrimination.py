@@ -78,6 +78,15 @@ class WeightedRanking:
         is_defined = (self._n_cases > 0) & (self._n_controls > 0)
         return _divide(2 * self.found, np.where(is_defined, self.found + self.false_alarms + self._n_cases, 0.0))
 
+    def best_f1(self) -> Floats:
+        """The highest F1 of any threshold, which is at the score of a case: to call controls alone never raises it."""
+        true_positives = self._n_cases[:, np.newaxis] - self.cases_below[:, :-1]  # (replicate, level)
+        false_positives = self._n_controls[:, np.newaxis] - self.controls_below[:, :-1:2]
+        f1 = _divide(2 * true_positives, true_positives + false_positives + self._n_cases[:, np.newaxis])
+        is_defined = (self._n_cases > 0) & (self._n_controls > 0)
+        best: Floats = np.where(is_defined, np.nan_to_num(f1).max(axis=1), np.nan)
+        return best
+
     def partial_auc(self, highest_rate: float) -> Floats:
         """The area under the ROC curve up to a false positive rate, standardised: `partial_auc` says how."""
         rates, sensitivities = self._corners()  # (replicate, corner)

@@ -1,85 +1,50 @@
-"""The evidence that scores and outcomes give: figures with intervals for breasts and images, overall and by group."""
+"""The evidence that scores and outcomes give: every figure of every level and group, thresholds and calibration."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from mammoscope.errors import TableError
-from mammoscope.evaluation.bootstrap import (
-    BootstrapSettings,
-    Estimate,
-    bootstrap_over_patients,
-    number_patients,
-    percentile_interval,
-    why_no_interval,
-)
-from mammoscope.evaluation.discrimination import Ranking, rank, why_undefined
-from mammoscope.evaluation.scores import check_scores, list_breasts
-from mammoscope.evaluation.threshold import OperatingPoint, maximal_f1
+from mammoscope.errors import TableError, UserInputError
+from mammoscope.evaluation.bootstrap import BootstrapSettings
+from mammoscope.evaluation.cross_calibration import CalibrationReport, part_patients, report_calibration
+from mammoscope.evaluation.cross_fitting import cross_fit
+from mammoscope.evaluation.grouping import COLUMNS, Grouping, group_sample, level_of
+from mammoscope.evaluation.headline import LevelResult, RocBand, measure_level
+from mammoscope.evaluation.levels import Level, LevelRules, LevelSample, sample_level
+from mammoscope.evaluation.operating_points import OperatingPoints, OperatingPointSettings
+from mammoscope.evaluation.prevalence import check_prevalence
+from mammoscope.evaluation.recalibration import METHODS
+from mammoscope.evaluation.subgroups import GroupingResult, call_scores, measure_groups
 
-EVALUATION_VERSION = 1
-METRICS = ("auc", "average_precision", "pf1")
-GROUPINGS = ("site", "machine")
-# a curve with fewer points hides the steps at low false positive rates, where screening works
-ROC_RATES = np.linspace(0, 1, 201)
+EVALUATION_VERSION = 2
 HISTOGRAM_EDGES = np.linspace(0, 1, 41)
-
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """The scores of one level (breast or image) in the whole table, or in one group of it, with known outcomes."""
-
-    level: str
-    grouped_by: str | None
-    group: str | None
-    scores: pl.DataFrame
-    n_undetermined: int
+OF_THE_TABLE, DEALT = "those of the scores", "five parts of the patients, dealt with the seed"
+_N_PARTS = 5
+_LEVELS: tuple[Level, ...] = ("breast", "exam", "image")  # the first that there is leads
 
 
 @dataclass(frozen=True, slots=True)
-class SampleResult:
-    """What was measured on one sample; `n` counts its scores, breasts or images, with known outcomes."""
+class EvaluationSettings:
+    """How to evaluate.
 
-    level: str
-    grouped_by: str | None
-    group: str | None
-    n: int
-    n_cases: int
-    n_images: int
-    n_patients: int
-    n_undetermined: int
-    auc: Estimate
-    average_precision: Estimate
-    pf1: Estimate
+    Attributes:
+        bootstrap: of all intervals.
+        prevalence: the share of cases where the scores are to be used, for all that depends on it; None: the sample's.
+        columns: by which scores are grouped, where they are known.
+        rules: where the scores of breasts and exams come from; None: the usual ones.
+    """
 
-    @property
-    def share_of_cases(self) -> float | None:
-        """Prevalence in the sample, on which average precision and pF1 depend; None for an empty sample."""
-        return self.n_cases / self.n if self.n else None
-
-    def to_json(self) -> dict[str, object]:
-        """The counts and figures, for `evaluation.json`."""
-        return asdict(self) | {"share_of_cases": self.share_of_cases}
-
-
-@dataclass(frozen=True, slots=True)
-class RocBand:
-    """The ROC curve of breasts at given false positive rates, with its pointwise interval."""
-
-    false_positive_rate: tuple[float, ...]
-    true_positive_rate: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
+    bootstrap: BootstrapSettings = field(default_factory=BootstrapSettings)
+    prevalence: float | None = None
+    columns: tuple[str, ...] = COLUMNS
+    rules: LevelRules | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreHistogram:
-    """How many cases and controls have a breast score between one edge and the next."""
+    """How many cases and controls have a score between one edge and the next."""
 
     edges: tuple[float, ...]
     n_cases: tuple[int, ...]
@@ -88,184 +53,202 @@ class ScoreHistogram:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Everything that was measured on the scores of a run."""
+    """Everything that was measured on a table of scores.
+
+    `levels` begins with the one that leads: breasts, or else exams, or else images. `folds` says on what thresholds and
+    recalibration are cross-fitted. `operating_points` is None where nothing is of breasts.
+    """
 
     bootstrap: BootstrapSettings
-    breast: SampleResult
-    image: SampleResult
-    groups: tuple[SampleResult, ...]
-    maximal_f1: OperatingPoint | None
+    prevalence: float | None
+    folds: str
+    levels: tuple[LevelResult, ...]
     roc: RocBand | None
     histogram: ScoreHistogram
+    operating_points: OperatingPoints | None
+    calibration: CalibrationReport
+    groupings: tuple[GroupingResult, ...]
 
-    def grouped_by(self, column: str, *, level: str = "breast") -> tuple[SampleResult, ...]:
-        """The results of one level for each site, or for each machine."""
-        return tuple(group for group in self.groups if group.grouped_by == column and group.level == level)
+    @property
+    def main(self) -> LevelResult:
+        """The level that leads."""
+        return self.levels[0]
+
+    def at(self, level: Level) -> LevelResult | None:
+        """The figures of a level, None where the table has none of it."""
+        return next((result for result in self.levels if result.level == level), None)
+
+    def grouped_by(self, column: str) -> GroupingResult | None:
+        """The groups of a column."""
+        return next((grouping for grouping in self.groupings if grouping.column == column), None)
 
     def to_json(self) -> dict[str, object]:
         """The content of `evaluation.json`, which docs/evaluation.md describes."""
         return {
             "schema_version": EVALUATION_VERSION,
             "bootstrap": {"method": "percentile bootstrap over patients", **asdict(self.bootstrap)},
-            "breast": self.breast.to_json(),
-            "image": self.image.to_json(),
-            **{f"by_{column}": self._groups_to_json(column) for column in GROUPINGS},
-            "maximal_f1": self._maximal_f1_to_json(),
+            "prevalence": self.prevalence,
+            "folds": self.folds,
+            "main_level": self.main.level,
+            "levels": {result.level: result.to_json() for result in self.levels},
             "roc": None if self.roc is None else asdict(self.roc),
             "histogram": asdict(self.histogram),
+            "operating_points": None if self.operating_points is None else asdict(self.operating_points),
+            "calibration": self.calibration.to_json(),
+            "groups": [asdict(grouping) for grouping in self.groupings],
         }
 
-    def _groups_to_json(self, column: str) -> list[dict[str, object]]:
-        return [group.to_json() for group in self.groups if group.grouped_by == column]
 
-    def _maximal_f1_to_json(self) -> dict[str, object]:
-        if self.maximal_f1 is None:
-            return {"value": None, "reason": self.breast.auc.reason}
-        return {"value": self.maximal_f1.f1, **asdict(self.maximal_f1)}
+@dataclass(frozen=True, slots=True, eq=False)
+class EvaluationPlan:
+    """What is to be measured: the sample of each level with its groupings; thresholds that a run has chosen already."""
 
+    samples: tuple[LevelSample, ...]
+    groupings: tuple[tuple[Grouping, ...], ...]
+    folds: str
+    settings: EvaluationSettings
+    operating_points: OperatingPoints | None
 
-def split_into_samples(scores: pl.DataFrame) -> tuple[Sample, ...]:
-    """The samples to measure: all breasts, all images, then both for each site and for each machine that is named.
-
-    Raises:
-        TableError: the table breaks the schema, has no row of an image, or a breast has two outcomes.
-    """
-    check_scores(scores)
-    images = scores.filter(pl.col("level") == "image")
-    if images.is_empty():
-        raise TableError("scores: found no row of level image, expected one for each image")
-    table_by_level = {"breast": list_breasts(scores), "image": images}
-    samples = [_sample(level, None, None, table) for level, table in table_by_level.items()]
-    for column in GROUPINGS:
-        for level, table in table_by_level.items():
-            samples.extend(_sample(level, column, group, rows) for group, rows in _groups(table, column))
-    return tuple(samples)
+    @property
+    def n_replicates(self) -> int:
+        """How many replicates the progress will hear of."""
+        n_levels = len(self.samples) * (1 if self.settings.prevalence is None else 2)
+        n_points = int(self.operating_points is None and self.samples[0].level == "breast")
+        n_calibrations = 1 + len(METHODS)
+        n_steps = n_levels + sum(1 for each in self.groupings if each) + n_points + n_calibrations
+        return n_steps * self.settings.bootstrap.n_replicates
 
 
-def evaluate_samples(
-    samples: tuple[Sample, ...],
-    settings: BootstrapSettings,
+def plan_evaluation(
+    scores: pl.DataFrame,
+    settings: EvaluationSettings,
     *,
-    advance: Callable[[int], None] = lambda _: None,
-) -> Evaluation:
-    """The evaluation of the samples of `split_into_samples`; `advance` hears of each replicate of each sample."""
-    generators = settings.generator().spawn(len(samples))  # one for each, so that one group more changes no other
-    measured = [_measure(sample, settings, own, advance) for sample, own in zip(samples, generators, strict=True)]
-    (breast, roc), (image, _), *groups = measured
-    scores, outcomes = _columns(samples[0])
-    return Evaluation(
-        bootstrap=settings,
-        breast=breast,
-        image=image,
-        groups=tuple(result for result, _ in groups),
-        maximal_f1=None if roc is None else maximal_f1(scores, outcomes),
-        roc=roc,
-        histogram=ScoreHistogram(
-            edges=tuple(HISTOGRAM_EDGES.tolist()),
-            n_cases=tuple(np.histogram(scores[outcomes], HISTOGRAM_EDGES)[0].tolist()),
-            n_controls=tuple(np.histogram(scores[~outcomes], HISTOGRAM_EDGES)[0].tolist()),
-        ),
-    )
+    facts: Sequence[pl.DataFrame] = (),
+    operating_points: OperatingPoints | None = None,
+) -> EvaluationPlan:
+    """What can be measured on a table of scores, and by which groups.
 
-
-def evaluate_scores(scores: pl.DataFrame, settings: BootstrapSettings) -> Evaluation:
-    """The evaluation of a table of scores; equal settings give equal intervals.
+    `facts` say more of images or breasts than the scores do, as a manifest, see `group_sample`. Operating points that
+    are given are taken as they are, unless another prevalence is asked for than they are of.
 
     Raises:
-        TableError: the table breaks the schema, has no row of an image, or a breast has two outcomes.
+        TableError: the table breaks the schema, is empty, a breast has two outcomes, or levels do not agree.
+        UserInputError: the prevalence is not between 0 and 1, or a column to group by is nowhere, or has too many
+            values.
     """
-    return evaluate_samples(split_into_samples(scores), settings)
+    check_prevalence(settings.prevalence)
+    samples = _sample_levels(scores, settings.rules)
+    _check_columns(settings.columns, [samples[0].rows, *facts])
+    folds = OF_THE_TABLE
+    if samples[0].rows["fold"].is_null().any() or samples[0].rows["fold"].n_unique() < 2:  # noqa: PLR2004  # one fold has no others
+        folds = DEALT
+        samples[0] = _deal_folds(samples[0], settings.bootstrap)
+    if operating_points is not None and operating_points.prevalence != settings.prevalence:
+        operating_points = None
+    groupings = tuple(_group(sample, samples[0].level, facts, settings.columns) for sample in samples)
+    return EvaluationPlan(tuple(samples), groupings, folds, settings, operating_points)
 
 
-def _groups(table: pl.DataFrame, column: str) -> Iterator[tuple[str | None, pl.DataFrame]]:
-    if column not in table.columns or table[column].is_null().all():
-        return
-    names = table[column].unique().to_list()
-    for name in sorted(names, key=_natural_order):
-        yield name, table.filter(pl.col(column).eq_missing(pl.lit(name, pl.String)))
-
-
-def _natural_order(name: str | None) -> tuple[bool, int, str]:
-    """Numbers by size, then texts, then what is not recorded."""
-    if name is None:
-        return True, 0, ""
-    return False, int(name) if name.isdecimal() else 2**63, name
-
-
-def _sample(level: str, grouped_by: str | None, group: str | None, scores: pl.DataFrame) -> Sample:
-    known = scores.filter(pl.col("cancer").is_not_null())
-    return Sample(level, grouped_by, group, known, n_undetermined=scores.height - known.height)
-
-
-def _columns(sample: Sample) -> tuple[Floats, NDArray[np.bool_]]:
-    return sample.scores["score"].to_numpy(), sample.scores["cancer"].to_numpy()
-
-
-def _measure(
-    sample: Sample, settings: BootstrapSettings, rng: np.random.Generator, advance: Callable[[int], None]
-) -> tuple[SampleResult, RocBand | None]:
-    scores, outcomes = _columns(sample)
-    reason = why_undefined(outcomes)
-    if reason is not None:
-        advance(settings.n_replicates)
-        return _result(sample, dict.fromkeys(METRICS, Estimate(None, None, reason))), None
-    patients = number_patients(sample.scores["patient_id"].to_list())
-    ranking = rank(scores, outcomes, patients)
-    rates = ROC_RATES if sample.level == "breast" and sample.group is None else ROC_RATES[:0]
-
-    def statistic(counts: Floats) -> Floats:
-        return _values(ranking, counts, rates)
-
-    value = statistic(np.ones((1, int(patients.max()) + 1)))[0]  # (metric and rate,)
-    replicates = bootstrap_over_patients(
-        statistic, patients, n_replicates=settings.n_replicates, rng=rng, advance=advance
-    )  # (replicate, metric and rate)
-    n_metrics = len(METRICS)
-    reason = why_no_interval(outcomes, patients)
-    estimates = _estimates(value[:n_metrics], replicates[:, :n_metrics], reason, settings.confidence)
-    roc = _roc_band(value[n_metrics:], replicates[:, n_metrics:], settings.confidence) if len(rates) else None
-    return _result(sample, estimates), roc
-
-
-def _values(ranking: Ranking, counts: Floats, rates: Floats) -> Floats:
-    weighted = ranking.weigh(counts)
-    metrics = (weighted.auc(), weighted.average_precision(), weighted.probabilistic_f1())
-    curve = weighted.true_positive_rate_at(rates) if len(rates) else np.empty((len(counts), 0))
-    return np.column_stack([*metrics, curve])  # (replicate, metric and rate)
-
-
-def _estimates(values: Floats, replicates: Floats, reason: str | None, confidence: float) -> dict[str, Estimate]:
-    return {
-        name: Estimate(
-            value=float(value),
-            interval=None if reason is not None else percentile_interval(column, confidence),
-            reason=reason,
+def evaluate(plan: EvaluationPlan, *, advance: Callable[[int], None] = lambda _: None) -> Evaluation:
+    """The evaluation that was planned; equal settings give equal intervals. `advance` hears of each replicate."""
+    settings, main = plan.settings, plan.samples[0]
+    measured = [
+        measure_level(sample, settings.bootstrap, prevalence=settings.prevalence, advance=advance)
+        for sample in plan.samples
+    ]
+    points = plan.operating_points or _choose_points(main, settings, advance)
+    groupings = [
+        result
+        for sample, own in zip(plan.samples, plan.groupings, strict=True)
+        if own
+        for result in measure_groups(
+            sample, own, call_scores(sample, points if sample is main else None), settings.bootstrap, advance=advance
         )
-        for name, value, column in zip(METRICS, values, replicates.T, strict=True)
+    ]
+    calibration = report_calibration(
+        main.scores,
+        main.outcomes,
+        patients=main.patients,
+        folds=main.rows["fold"].to_numpy() if main.rows.height else None,
+        settings=settings.bootstrap,
+        prevalence=settings.prevalence,
+        advance=advance,
+    )
+    return Evaluation(
+        bootstrap=settings.bootstrap,
+        prevalence=settings.prevalence,
+        folds=plan.folds,
+        levels=tuple(result for result, _ in measured),
+        roc=measured[0][1],
+        histogram=_count_scores(main),
+        operating_points=points,
+        calibration=calibration,
+        groupings=tuple(sorted(groupings, key=lambda each: settings.columns.index(each.column))),
+    )
+
+
+def evaluate_scores(
+    scores: pl.DataFrame, settings: EvaluationSettings | None = None, *, facts: Sequence[pl.DataFrame] = ()
+) -> Evaluation:
+    """The evaluation of a table of scores.
+
+    Raises:
+        TableError, UserInputError: as `plan_evaluation`.
+    """
+    return evaluate(plan_evaluation(scores, settings or EvaluationSettings(), facts=facts))
+
+
+def _sample_levels(scores: pl.DataFrame, rules: LevelRules | None) -> list[LevelSample]:
+    """The sample of each level that the table has, or that its rows add up to; the one that leads is the first."""
+    found = set(scores["level"]) if "level" in scores.columns else set()
+    if not found:
+        raise TableError("scores: found no row, expected one for each image, breast or exam that was scored")
+    below: dict[Level, set[str]] = {
+        "breast": {"breast", "image"},
+        "exam": {"exam", "breast", "image"},
+        "image": {"image"},
     }
+    return [sample_level(scores, level, rules) for level in _LEVELS if found & below[level]]
 
 
-def _roc_band(curve: Floats, replicates: Floats, confidence: float) -> RocBand:
-    tail = (1 - confidence) / 2
-    defined = replicates[~np.isnan(replicates).any(axis=1)]
-    low, high = np.quantile(defined, [tail, 1 - tail], axis=0) if len(defined) else (curve, curve)
-    return RocBand(
-        false_positive_rate=tuple(ROC_RATES.tolist()),
-        true_positive_rate=tuple(curve.tolist()),
-        low=tuple(low.tolist()),
-        high=tuple(high.tolist()),
+def _check_columns(columns: tuple[str, ...], tables: Sequence[pl.DataFrame]) -> None:
+    known = {name for table in tables for name in table.columns}
+    missing = [name for name in columns if name not in known and name not in COLUMNS]
+    if missing:
+        raise UserInputError(
+            f"group by {', '.join(missing)}: no such column in the scores, nor in what is known of them; expected one "
+            f"of {', '.join(sorted(known))}"
+        )
+
+
+def _deal_folds(sample: LevelSample, bootstrap: BootstrapSettings) -> LevelSample:
+    """The sample with its patients dealt into parts that stand for folds."""
+    if not sample.rows.height:
+        return sample
+    parts = part_patients(sample.outcomes, sample.patients, _N_PARTS, bootstrap.generator())
+    return replace(sample, rows=sample.rows.with_columns(fold=pl.Series(parts, dtype=pl.Int64)))
+
+
+def _group(
+    sample: LevelSample, main: Level, facts: Sequence[pl.DataFrame], columns: tuple[str, ...]
+) -> tuple[Grouping, ...]:
+    """The groupings that are looked at on a level: a view on images, all else on the level that leads."""
+    own = [column for column in columns if sample.level == (level_of(column) if level_of(column) == "image" else main)]
+    return group_sample(sample, facts, own) if own and sample.rows.height else ()
+
+
+def _choose_points(
+    main: LevelSample, settings: EvaluationSettings, advance: Callable[[int], None]
+) -> OperatingPoints | None:
+    if main.level != "breast":
+        return None
+    targets = OperatingPointSettings(prevalence=settings.prevalence)
+    points = cross_fit(main.rows, targets, settings.bootstrap, advance=advance)
+    return replace(points, n_undetermined=main.n_undetermined)
+
+
+def _count_scores(sample: LevelSample) -> ScoreHistogram:
+    cases, controls = (
+        np.histogram(sample.scores[kind], HISTOGRAM_EDGES)[0] for kind in (sample.outcomes, ~sample.outcomes)
     )
-
-
-def _result(sample: Sample, estimates: dict[str, Estimate]) -> SampleResult:
-    return SampleResult(
-        level=sample.level,
-        grouped_by=sample.grouped_by,
-        group=sample.group,
-        n=sample.scores.height,
-        n_cases=int(sample.scores["cancer"].sum()),
-        n_images=int(sample.scores["n_images"].sum()),
-        n_patients=sample.scores["patient_id"].n_unique(),
-        n_undetermined=sample.n_undetermined,
-        **estimates,
-    )
+    return ScoreHistogram(tuple(HISTOGRAM_EDGES.tolist()), tuple(cases.tolist()), tuple(controls.tolist()))

@@ -9,9 +9,12 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from scipy.special import logit
 
-from mammoscope.evaluation.evaluation import RocBand, SampleResult, ScoreHistogram
+from mammoscope.evaluation.bootstrap import Estimate
+from mammoscope.evaluation.evaluation import ScoreHistogram
+from mammoscope.evaluation.headline import LevelResult, RocBand
 from mammoscope.evaluation.operating_points import CurveBand, StabilityCurve
 from mammoscope.evaluation.run_folder import History
+from mammoscope.evaluation.subgroups import GroupingResult, GroupResult
 from mammoscope.pages.drawing import (
     CASE,
     CONTROL,
@@ -32,30 +35,30 @@ from mammoscope.pages.drawing import (
 _SCORES_SHOWN = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 
 
-def draw_roc(band: RocBand, breast: SampleResult) -> Figure:
-    """The ROC curve of breasts with its pointwise interval."""
+def draw_roc(band: RocBand, main: LevelResult) -> Figure:
+    """The ROC curve with its pointwise interval."""
     with mpl.rc_context(STYLE):
         canvas, axes = canvas_of_one(WIDTH, 4.9)
         x = (0.0, *band.false_positive_rate)
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
         axes.fill_between(x, (0.0, *band.low), (0.0, *band.high), color=CONTROL, alpha=0.18, linewidth=0)
         axes.plot(x, (0.0, *band.true_positive_rate), color=CONTROL, linewidth=2)
-        axes.text(0.97, 0.06, _with_interval("AUC", breast), ha="right", color=INK, fontsize=11.5)
+        axes.text(0.97, 0.06, _with_interval("AUC", main.auc), ha="right", color=INK, fontsize=11.5)
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
         axes.set(xlabel="False positive rate", ylabel="Sensitivity")
-        return Figure("roc", to_svg(canvas, "roc"), _describe_roc(band, breast))
+        return Figure("roc", to_svg(canvas, "roc"), _describe_roc(band, main))
 
 
-def draw_scores(histogram: ScoreHistogram) -> Figure:
-    """The distribution of breast scores, cases above and controls below, each as a share of its own number."""
+def draw_scores(histogram: ScoreHistogram, main: LevelResult) -> Figure:
+    """The distribution of scores, cases above and controls below, each as a share of its own number."""
     with mpl.rc_context(STYLE):
         canvas, (upper, lower) = canvas_of_two(WIDTH, 4.9)
         series = ((upper, histogram.n_cases, CASE, "cases"), (lower, histogram.n_controls, CONTROL, "controls"))
         for axes, counts, colour, name in series:
             draw_shares(axes, counts, edges=histogram.edges, colour=colour, label=name)
         upper.tick_params(labelbottom=False)
-        lower.set(xlabel="Score of the breast")
-        return Figure("scores", to_svg(canvas, "scores"), _describe_scores(histogram))
+        lower.set(xlabel=f"Score of the {main.level}")
+        return Figure("scores", to_svg(canvas, "scores"), _describe_scores(histogram, main))
 
 
 def draw_stability(curve: StabilityCurve, threshold: float | None) -> Figure:
@@ -81,25 +84,34 @@ def draw_stability(curve: StabilityCurve, threshold: float | None) -> Figure:
         return Figure("stability", to_svg(canvas, "stability"), _describe_stability(curve))
 
 
-def draw_groups(groups: Sequence[SampleResult], overall: SampleResult, *, name: str) -> Figure | None:
+def draw_groups(grouping: GroupingResult, overall: LevelResult) -> Figure | None:
     """The AUC of each group with its interval, against that of all; None when no group has one."""
-    measured = [group for group in groups if group.auc.value is not None]
+    measured = [group for group in grouping.groups if group.auc.value is not None]
     if not measured:
         return None
+    column = title_of(grouping)
     with mpl.rc_context(STYLE):
         canvas, axes = canvas_of_one(WIDTH, 0.8 + 0.34 * len(measured))
         dots = [
             Dot(
-                f"{name} {name_of(group)}",
-                _value(group),
+                f"{group.name} *" if group.is_small else group.name,
+                _value(group.auc),
                 None if group.auc.interval is None else (group.auc.interval.low, group.auc.interval.high),
             )
             for group in measured
         ]
-        draw_dots(axes, dots, reference=_value(overall))
-        axes.set(xlim=(_left_edge(measured), 1.005), xlabel="AUC of breasts")
-        described = "; ".join(f"{name_of(group)} {_with_interval('AUC', group)}" for group in measured)
-        return Figure(name, to_svg(canvas, name), f"AUC of breasts by {name}, with intervals: {described}.")
+        draw_dots(axes, dots, reference=_value(overall.auc))
+        axes.set(xlim=(_left_edge(measured), 1.005), xlabel=f"AUC of {grouping.level}s by {column}")
+        described = "; ".join(f"{group.name} {_with_interval('AUC', group.auc)}" for group in measured)
+        name = f"groups-{grouping.column.replace('_', '-')}"
+        return Figure(name, to_svg(canvas, name), f"AUC of {grouping.level}s by {column}: {described}.")
+
+
+def title_of(grouping: GroupingResult) -> str:
+    """The column of a grouping, for people."""
+    return {"age_years": "age", "difficult_negative": "difficult control"}.get(
+        grouping.column, grouping.column.replace("_", " ")
+    )
 
 
 def draw_histories(histories: Sequence[History]) -> tuple[Figure, ...]:
@@ -113,11 +125,6 @@ def draw_histories(histories: Sequence[History]) -> tuple[Figure, ...]:
         _draw_history(rates, name="rate", label="Learning rate", form=".3g"),
     ]
     return tuple(figure for figure in drawn if figure is not None)
-
-
-def name_of(group: SampleResult) -> str:
-    """The name of a group, for people."""
-    return "not recorded" if group.group is None else group.group
 
 
 def _draw_history(
@@ -136,28 +143,29 @@ def _draw_history(
         return Figure(name, to_svg(canvas, name), _describe_history(series, label, form))
 
 
-def _with_interval(label: str, result: SampleResult) -> str:
-    text = f"{label} {_value(result):.3f}"
-    interval = result.auc.interval
-    return text if interval is None else f"{text} ({interval.low:.3f} to {interval.high:.3f})"
+def _with_interval(label: str, figure: Estimate) -> str:
+    text = f"{label} {_value(figure):.3f}"
+    return text if figure.interval is None else f"{text} ({figure.interval.low:.3f} to {figure.interval.high:.3f})"
 
 
-def _value(result: SampleResult) -> float:
-    return math.nan if result.auc.value is None else result.auc.value
+def _value(figure: Estimate) -> float:
+    return math.nan if figure.value is None else figure.value
 
 
-def _left_edge(groups: Sequence[SampleResult]) -> float:
-    lowest = min(_value(group) if group.auc.interval is None else group.auc.interval.low for group in groups)
+def _left_edge(groups: Sequence[GroupResult]) -> float:
+    lowest = min(_value(group.auc) if group.auc.interval is None else group.auc.interval.low for group in groups)
     return min(0.49, math.floor(lowest * 10) / 10 - 0.01)
 
 
-def _describe_roc(band: RocBand, breast: SampleResult) -> str:
+def _describe_roc(band: RocBand, main: LevelResult) -> str:
     at = {rate: float(np.interp(rate, band.false_positive_rate, band.true_positive_rate)) for rate in (0.05, 0.1, 0.2)}
     steps = ", ".join(f"{sensitivity:.2f} at {rate:.0%}" for rate, sensitivity in at.items())
-    return f"ROC curve of breasts, {_with_interval('AUC', breast)}. Sensitivity by false positive rate: {steps}."
+    return (
+        f"ROC curve of {main.level}s, {_with_interval('AUC', main.auc)}. Sensitivity by false positive rate: {steps}."
+    )
 
 
-def _describe_scores(histogram: ScoreHistogram) -> str:
+def _describe_scores(histogram: ScoreHistogram, main: LevelResult) -> str:
     parts = []
     for name, counts in (("cases", histogram.n_cases), ("controls", histogram.n_controls)):
         if not sum(counts):
@@ -168,7 +176,7 @@ def _describe_scores(histogram: ScoreHistogram) -> str:
             f"the middle one of {sum(counts):,} {name} lies between {histogram.edges[middle]:.3f} and "
             f"{histogram.edges[middle + 1]:.3f}"
         )
-    return f"Distribution of breast scores from 0 to 1: {'; '.join(parts)}."
+    return f"Distribution of {main.level} scores from 0 to 1: {'; '.join(parts)}."
 
 
 def _as_array(values: Sequence[float | None]) -> NDArray[np.float64]:

@@ -14,13 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mammoscope.errors import UndefinedMetricError, UserInputError
-from mammoscope.evaluation.bootstrap import (
-    BootstrapSettings,
-    Estimate,
-    bootstrap_over_patients,
-    estimate,
-    why_no_interval,
-)
+from mammoscope.evaluation.bootstrap import BootstrapSettings, Estimate, estimate_over_patients
 from mammoscope.evaluation.discrimination import rank, why_undefined
 
 Floats = NDArray[np.float64]
@@ -134,13 +128,7 @@ def measure_at_prevalence(  # noqa: PLR0913  # scores and outcomes, and the rest
         row = np.hstack([control * counts, case * counts])  # (replicate, class and patient)
         return np.column_stack([ranking.average_precision(row), ranking.probabilistic_f1(row)])
 
-    value = statistic(np.ones((1, n_patients)))[0]  # (figure,)
-    replicates = bootstrap_over_patients(
-        statistic, patients, n_replicates=settings.n_replicates, rng=settings.generator(), advance=advance
-    )
-    without = why_no_interval(outcomes, patients)
-    figures = (
-        estimate(each, column, confidence=settings.confidence, if_undefined="", if_no_interval=without)
-        for each, column in zip(value, replicates.T, strict=True)
+    figures = estimate_over_patients(
+        statistic, outcomes=outcomes, patients=patients, settings=settings, advance=advance
     )
     return FiguresAtPrevalence(prevalence, float(outcomes.mean()), *figures)

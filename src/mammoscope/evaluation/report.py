@@ -1,23 +1,27 @@
-"""The report of a run: one HTML page that needs nothing else, from an evaluation, pictures and facts."""
+"""The report of an evaluation: one HTML page that needs nothing else, from figures, pictures and facts."""
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mammoscope.anatomy import Laterality
 from mammoscope.evaluation.bootstrap import BootstrapSettings, Interval
-from mammoscope.evaluation.evaluation import GROUPINGS, Evaluation, SampleResult
+from mammoscope.evaluation.delong import DeLongEstimate
+from mammoscope.evaluation.evaluation import Evaluation
 from mammoscope.evaluation.figures import (
     draw_groups,
     draw_histories,
     draw_roc,
     draw_scores,
     draw_stability,
-    name_of,
+    title_of,
 )
 from mammoscope.evaluation.operating_points import CrossFittedPoint, OperatingPoints
+from mammoscope.evaluation.pairing import SampleComparison
 from mammoscope.evaluation.pictures import Call, CallKind, Picture
 from mammoscope.evaluation.run_folder import History
+from mammoscope.evaluation.subgroups import GroupingResult, GroupResult
 from mammoscope.pages.drawing import Figure
 from mammoscope.pages.page import NO_BREAK_SPACE, Fact, capitalise, format_decimal, format_share, page_template
 
@@ -36,40 +40,63 @@ _SIDE_BY_CODE = {Laterality.LEFT.value: "left", Laterality.RIGHT.value: "right"}
 # what a run may say about itself on a page that is passed on: never where files lie, nor on whose machine
 _PHANTOM = "phantom"
 _FACT_GROUPS = ("versions",)
-_FACT_NAMES = ("version", "commit", "seed", "hash", "backbone")
+_FACT_NAMES = ("version", "commit", "seed", "hash", "backbone", "keep")
+_CALLS_SHOWN = ("specificity_90",)  # in the tables of groups; all are in evaluation.json
+_OUTCOME_OF_PARTED = {"all": "", "cases": " (cases of each, against all controls)", "controls": " (all cases)"}
 
 
-def render(  # noqa: PLR0913  # the parts of one page, all but the first by name
-    evaluation: Evaluation,
-    *,
-    pictures: Sequence[Picture] = (),
-    why_no_pictures: str = "No prepared images were at hand, so no pictures are shown.",
-    facts: Sequence[Fact] = (),
-    histories: Sequence[History] = (),
-    sources: Sequence[str] = (),
-    operating_points: OperatingPoints | None = None,
-) -> str:
-    """The page, as text; equal input gives equal text. `phantom` is the synthetic one of `sources`."""
-    breast = evaluation.breast
-    page = page_template("mammoscope.evaluation", "report.html.j2", name_of=name_of, title_of=_title_of).render(
+@dataclass(frozen=True, slots=True)
+class NamedComparison:
+    """What was compared with what."""
+
+    first: str
+    second: str
+    result: SampleComparison
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What stands on the page beside the evaluation; `phantom` is the synthetic one of `sources`."""
+
+    name: str = "a run"
+    pictures: Sequence[Picture] = ()
+    why_no_pictures: str = "No prepared images were at hand, so no pictures are shown."
+    facts: Sequence[Fact] = ()
+    histories: Sequence[History] = ()
+    sources: Sequence[str] = ()
+    comparisons: Sequence[NamedComparison] = ()
+    remarks: Sequence[str] = ()
+
+
+def render(evaluation: Evaluation, around: Surroundings | None = None) -> str:
+    """The page, as text; equal input gives equal text."""
+    around = around or Surroundings()
+    main = evaluation.main
+    points = evaluation.operating_points
+    page = page_template("mammoscope.evaluation", "report.html.j2", title_of=_title_of_point, p_value=_format_p).render(
+        name=around.name,
         lead=_lead(evaluation),
-        is_synthetic=set(sources) == {_PHANTOM},
-        synthetic_part="Some of the images" if _PHANTOM in sources and set(sources) != {_PHANTOM} else "",
-        breast=breast,
-        image=evaluation.image,
+        is_synthetic=set(around.sources) == {_PHANTOM},
+        synthetic_part="Some of the images" if _PHANTOM in around.sources and len(set(around.sources)) > 1 else "",
+        main=main,
+        levels=evaluation.levels,
         confidence=f"{evaluation.bootstrap.confidence:.0%}".replace("%", f"{NO_BREAK_SPACE}%"),
         n_replicates=evaluation.bootstrap.n_replicates,
-        remarks=_remarks(evaluation),
-        roc=None if evaluation.roc is None else draw_roc(evaluation.roc, breast),
-        scores=draw_scores(evaluation.histogram),
-        points=() if operating_points is None else operating_points.points,
-        stability=_stability(operating_points),
-        tables=[table for table in (_group_table(evaluation, name) for name in GROUPINGS) if table["groups"]],
-        calls=_rows_of_calls(pictures),
-        why_no_pictures=why_no_pictures,
-        training=draw_histories(histories),
+        prevalence=evaluation.prevalence,
+        folds=evaluation.folds,
+        remarks=[*_remarks(evaluation), *around.remarks],
+        roc=None if evaluation.roc is None else draw_roc(evaluation.roc, main),
+        scores=draw_scores(evaluation.histogram, main),
+        points=() if points is None else points.points,
+        stability=_stability(points),
+        calibration=evaluation.calibration,
+        groupings=[_group_table(grouping, evaluation) for grouping in evaluation.groupings],
+        comparisons=around.comparisons,
+        calls=_rows_of_calls(around.pictures),
+        why_no_pictures=around.why_no_pictures,
+        training=draw_histories(around.histories),
         captions=_TRAINING_CAPTIONS,
-        facts=[*facts, *_bootstrap_facts(evaluation.bootstrap)],
+        facts=[*around.facts, *_bootstrap_facts(evaluation.bootstrap)],
     )
     return page.strip() + "\n"
 
@@ -103,42 +130,58 @@ def _may_be_shown(value: object) -> bool:
 
 
 def _lead(evaluation: Evaluation) -> str:
-    breast = evaluation.breast
-    cases = f"{breast.n_cases:,} of them cases"
-    undetermined = f" {breast.n_undetermined:,} more have no known outcome." if breast.n_undetermined else ""
-    return f"{breast.n:,} breasts of {breast.n_patients:,} patients, {cases}.{undetermined}"
+    main = evaluation.main
+    cases = f"{main.n_cases:,} of them cases"
+    undetermined = f" {main.n_undetermined:,} more have no known outcome." if main.n_undetermined else ""
+    return f"{main.n:,} {main.level}s of {main.n_patients:,} patients, {cases}.{undetermined}"
 
 
 def _remarks(evaluation: Evaluation) -> list[str]:
-    breast, point = evaluation.breast, evaluation.maximal_f1
-    if breast.share_of_cases is None or breast.auc.value is None:
+    main = evaluation.main
+    if main.share_of_cases is None or main.auc.value is None:
         return []
-    share = breast.share_of_cases
-    chance = (
-        f"Average precision and pF1 depend on the share of cases, here {format_share(share)} of the breasts: scores "
-        f"that know nothing would get an average precision of {share:.3f}, and calling every breast positive a pF1 of "
-        f"{2 * share / (1 + share):.3f}."
+    share = main.share_of_cases
+    of_chance = (
+        f"Average precision, F1 and pF1 depend on the share of cases, here {format_share(share)} of the "
+        f"{main.level}s: scores that know nothing would get an average precision of {share:.3f}, and calling every "
+        f"{main.level} positive a pF1 of {2 * share / (1 + share):.3f}. The highest F1 is that of a threshold chosen "
+        "on these very scores, so expect less on others."
     )
-    remarks = [chance]
-    if point is not None:
-        remarks.append(
-            f"The highest F1 is {point.f1:.3f}, at a score of {point.threshold:.3f} or more: "
-            f"{point.true_positives:,} of {breast.n_cases:,} cases found, with {point.false_positives:,} "
-            f"false {'alarm' if point.false_positives == 1 else 'alarms'}. "
-            "The threshold was chosen on these very scores, so expect less on others."
-        )
-    interval = breast.auc.interval
-    if interval is not None and interval.low == interval.high:
-        remarks.append(
-            "All replicates gave the same AUC, so the interval has no width. "
-            "It says nothing about other patients; measure on more."
-        )
-    return remarks
+    return [of_chance, *_remark_on_intervals(main.auc.interval, main.auc_delong)]
 
 
-def _group_table(evaluation: Evaluation, name: str) -> dict[str, object]:
-    groups: Sequence[SampleResult] = evaluation.grouped_by(name)
-    return {"name": name, "groups": groups, "figure": draw_groups(groups, evaluation.breast, name=name)}
+def _remark_on_intervals(interval: Interval | None, delong: DeLongEstimate) -> list[str]:
+    if interval is None:
+        return []
+    if interval.low == interval.high:
+        return [
+            (
+                "All replicates gave the same AUC, so the interval has no width. "
+                "It says nothing about other patients; measure on more."
+            )
+        ]
+    if delong.low is None or delong.high is None:
+        return []
+    by_delong = f"The AUC's interval by DeLong, over patients too, is {delong.low:.3f} to {delong.high:.3f}."
+    return [f"{by_delong} Where the two differ much, there are too few cases for either."]
+
+
+def _group_table(grouping: GroupingResult, evaluation: Evaluation) -> dict[str, object]:
+    overall = evaluation.at(grouping.level) or evaluation.main
+    return {
+        "title": title_of(grouping) + _OUTCOME_OF_PARTED[grouping.splits],
+        "level": grouping.level,
+        "groups": [_group_row(group) for group in grouping.groups],
+        "points": [name for name in _CALLS_SHOWN if any(call.point == name for call in grouping.groups[0].calls)],
+        "gap": grouping.gap,
+        "has_small": any(group.is_small for group in grouping.groups),
+        "figure": draw_groups(grouping, overall),
+    }
+
+
+def _group_row(group: GroupResult) -> dict[str, object]:
+    shown = {call.point: call for call in group.calls if call.point in _CALLS_SHOWN}
+    return {"result": group, "calls": shown}
 
 
 def _stability(points: OperatingPoints | None) -> Figure | None:
@@ -147,11 +190,17 @@ def _stability(points: OperatingPoints | None) -> Figure | None:
     return draw_stability(points.curve, points.points[0].threshold.value)
 
 
-def _title_of(point: CrossFittedPoint) -> str:
-    if point.wanted is None:
+def _title_of_point(point: CrossFittedPoint | str) -> str:
+    name = point if isinstance(point, str) else point.name
+    if name == "maximal_f1":
         return "Highest F1"
-    kind = point.name.rpartition("_")[0].replace("_", " ")
-    return f"{capitalise(kind)} {100 * point.wanted:g}{NO_BREAK_SPACE}%"
+    kind, _, wanted = name.rpartition("_")
+    text = wanted if isinstance(point, str) or point.wanted is None else f"{100 * point.wanted:g}"
+    return f"{capitalise(kind.replace('_', ' '))} {text}{NO_BREAK_SPACE}%"
+
+
+def _format_p(p_value: float) -> str:
+    return "p < 0.001" if p_value < 0.001 else f"p {p_value:.3f}"  # noqa: PLR2004  # as it is printed everywhere
 
 
 def _rows_of_calls(pictures: Sequence[Picture]) -> list[dict[str, object]]:

@@ -50,7 +50,7 @@ def read_truth(path: Path) -> Truth:
             breast; all problems together.
         LeakageError: a patient of the manifest stands in two folds.
     """
-    if path.is_dir() or _is_manifest(path):
+    if path.is_dir() or is_manifest(path):
         manifest = read_manifest(path).select(list(WHAT_A_ROW_IS))
         return Truth(str(path), manifest.with_row_index("row", offset=1).cast({"row": pl.Int64}))
     table = read_any_table(path)
@@ -97,7 +97,8 @@ def join_truth(rows: pl.DataFrame, truth: Truth, *, level: Level, exclude_unmatc
     return Joined(filled.select(rows.columns), tuple(problems), tuple(remarks))
 
 
-def _is_manifest(path: Path) -> bool:
+def is_manifest(path: Path) -> bool:
+    """Whether a file is the manifest of a cohort, by its columns."""
     if path.suffix != ".parquet" or not path.is_file():
         return False
     try:

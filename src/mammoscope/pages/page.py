@@ -36,14 +36,15 @@ def page_template(package: str, name: str, **filters: Callable[[Any], str]) -> T
         "interval": lambda interval: f"{interval.low:.3f} to {interval.high:.3f}",
         "count": lambda number: f"{number:,}",
         "share": format_share,
+        "capitalize_first": capitalise,
     }
     environment.filters.update(shared | filters)
     return environment.get_template(name)
 
 
 def format_decimal(value: float) -> str:
-    """A figure of a page, with three decimals."""
-    return f"{value:.3f}"
+    """A figure of a page, with three decimals, and without a sign where they are 0."""
+    return f"{round(value, 3) + 0.0:.3f}"
 
 
 def format_share(share: float | None) -> str:

@@ -196,7 +196,7 @@ def test_no_score_at_all_has_a_reason() -> None:
 @pytest.mark.parametrize(
     ("scores", "reason"),
     [
-        (np.full(8, 0.3), "undefined: all scores are equal, so that they have no slope"),
+        (np.full(8, 0.3), "undefined: all scores are equal, or as good as that, so that they have no slope"),
         (
             np.where(OUTCOMES, 0.5, 0.4),
             "undefined: a threshold parts all cases from all controls, so that no slope is steep enough",
@@ -291,3 +291,15 @@ def test_where_the_fit_starts_says_nothing() -> None:
     fits = [model.fit(counts, prevalence=None, start=start) for start in ((0.0, 1.0), (3.0, -2.0), (-6.0, 0.0))]
     np.testing.assert_allclose(fits[1], fits[0], atol=1e-8)
     np.testing.assert_allclose(fits[2], fits[0], atol=1e-8)
+
+
+def test_scores_that_differ_by_rounding_have_no_slope() -> None:
+    rng = np.random.default_rng(0)
+    scores = np.full(200, 0.1) + rng.integers(0, 4, 200) * 1e-9
+    calibration = measure_calibration(
+        scores, rng.random(200) < 0.1, patients=np.arange(200), settings=BootstrapSettings(n_replicates=50)
+    )
+    slope = calibration.calibration_slope
+    assert slope.value is None
+    assert slope.reason == "undefined: all scores are equal, or as good as that, so that they have no slope"
+    assert calibration.calibration_in_the_large.value is not None

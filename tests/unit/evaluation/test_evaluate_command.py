@@ -11,11 +11,11 @@ from typer.testing import CliRunner, Result
 
 from mammoscope.cli.evaluate import evaluate
 from mammoscope.config import to_toml
-from mammoscope.errors import RunError, StoreError, TableError
+from mammoscope.errors import RunError, StoreError, TableError, UserInputError
 from mammoscope.evaluation.bootstrap import BootstrapSettings
 from mammoscope.evaluation.cross_fitting import cross_fit
 from mammoscope.evaluation.operating_points import OperatingPointSettings, write_operating_points
-from mammoscope.evaluation.scores import write_scores
+from mammoscope.evaluation.scores import aggregate_to_breasts, write_scores
 from mammoscope.imaging import shards
 from mammoscope.imaging.batch import StoreDescription
 from mammoscope.imaging.prepare import PrepareSettings
@@ -65,7 +65,7 @@ def test_evidence_and_report_are_written_and_summed_up(run: Path) -> None:
     page = (run / "report.html").read_text()
     assert str(run) not in page
     assert "The prepared store of the run was not at hand" in page
-    auc = content["breast"]["auc"]
+    auc = content["levels"]["breast"]["auc"]
     assert f"{auc['value']:.3f} ({auc['interval']['low']:.3f} to {auc['interval']['high']:.3f})" in result.stdout
     assert "120" in result.stdout
     assert "report.html" in result.stdout
@@ -73,7 +73,7 @@ def test_evidence_and_report_are_written_and_summed_up(run: Path) -> None:
 
 def test_the_summary_is_json_for_machines(run: Path) -> None:
     content = json.loads(call(run, "--json").stdout)
-    assert content["breast"] == json.loads((run / "evaluation.json").read_text())["breast"]
+    assert content["breast"] == json.loads((run / "evaluation.json").read_text())["levels"]["breast"]
     assert content["report"] == str(run / "report.html")
 
 
@@ -111,14 +111,110 @@ def test_a_store_that_the_user_names_must_be_one(run: Path, tmp_path: Path) -> N
 
 
 def test_operating_points_of_the_run_are_shown(run: Path, cohort: pl.DataFrame) -> None:
-    call(run)
-    assert json.loads((run / "evaluation.json").read_text())["operating_points"] is None
+    """They are kept as they were chosen; a run that has none gets its own."""
     points = cross_fit(cohort, OperatingPointSettings(), BootstrapSettings(n_replicates=20))
     write_operating_points(points, run / "operating_points.json")
     call(run)
     shown = json.loads((run / "evaluation.json").read_text())["operating_points"]
-    assert shown == json.loads((run / "operating_points.json").read_text())["points"]
+    assert shown == json.loads((run / "operating_points.json").read_text())
+    (run / "operating_points.json").unlink()
+    call(run)
+    assert json.loads((run / "evaluation.json").read_text())["operating_points"]["replicates"] == 100
     assert "Operating points" in (run / "report.html").read_text()
+
+
+# scores of others
+
+
+@pytest.fixture
+def given(cohort: pl.DataFrame, tmp_path: Path) -> Path:
+    """A table of breasts by somebody else, without outcomes: a model and two readers, of whom one rates from 1 to 5."""
+    breasts = aggregate_to_breasts(cohort)
+    columns = {
+        "patient_id": breasts["patient_id"],
+        "exam_id": breasts["exam_id"],
+        "laterality": breasts["laterality"],
+        "score": breasts["score"],
+        "score_other": 1 - breasts["score"],
+        "rating": (breasts["score"] * 4).round(0) + 1,
+        "density": ["A", "B"] * (breasts.height // 2),
+    }
+    path = tmp_path / "theirs.csv"
+    pl.DataFrame(columns).write_csv(path)
+    return path
+
+
+@pytest.fixture
+def truth(cohort: pl.DataFrame, tmp_path: Path) -> Path:
+    """The outcomes of the cohort, as a table."""
+    path = tmp_path / "truth.csv"
+    cohort.select("patient_id", "exam_id", "laterality", "cancer").unique().write_csv(path)
+    return path
+
+
+def test_scores_of_others_are_measured_against_a_truth(given: Path, truth: Path, tmp_path: Path) -> None:
+    result = call("--scores", given, "--truth", truth, "--by", "density", "-o", tmp_path / "evidence")
+    assert result.exit_code == 0
+    content = json.loads((tmp_path / "evidence/evaluation.json").read_text())
+    assert content["main_level"] == "breast"
+    assert list(content["levels"]) == ["breast", "exam"]
+    assert content["folds"].startswith("five parts of the patients")
+    assert "density" in [grouping["column"] for grouping in content["groups"]]
+    (compared,) = content["comparisons"]
+    assert (compared["first"], compared["second"]) == ("theirs, score", "theirs, score_other")
+    auc = content["levels"]["breast"]["auc"]["value"]
+    assert compared["result"]["auc"]["bootstrap"]["difference"]["value"] == pytest.approx(1 - 2 * auc)
+    page = (tmp_path / "evidence/report.html").read_text()
+    assert "evaluation of theirs, score" in page
+    assert any("not read are rating" in remark for remark in content["remarks"])
+    assert "warning: columns: not read are" in result.stderr
+
+
+def test_ratings_are_brought_to_their_scale(given: Path, truth: Path, tmp_path: Path) -> None:
+    words = ("--scores", given, "--truth", truth, "-o", tmp_path / "out")
+    assert call(*words, "--score-column", "rating", "--scale", "rating=1:5").exit_code == 0
+    content = json.loads((tmp_path / "out/evaluation.json").read_text())
+    assert content["comparisons"] == []
+    with pytest.raises(UserInputError, match=r"--scale: found 'rating=1-5', expected a column and its lowest"):
+        call(*words, "--scale", "rating=1-5")
+    with pytest.raises(TableError, match=r"rating: .*scores are outside \[0, 1\]"):
+        call(*words, "--score-column", "rating")
+
+
+def test_a_run_is_compared_with_a_table_without_outcomes(run: Path, given: Path) -> None:
+    assert call(run, "--compare", given).exit_code == 0
+    first, second = json.loads((run / "evaluation.json").read_text())["comparisons"]
+    assert (first["first"], first["second"]) == ("a run", "theirs, score")
+    assert first["result"]["auc"]["bootstrap"]["difference"]["value"] == pytest.approx(0, abs=1e-12)
+    assert second["result"]["n"] == 120
+    with pytest.raises(UserInputError, match=r"found two tables called theirs, score; rename one of the files"):
+        call(run, "--compare", given, "--compare", given)
+
+
+def test_a_prevalence_reaches_thresholds_and_calibration(run: Path) -> None:
+    call(run, "--prevalence", 0.01)
+    content = json.loads((run / "evaluation.json").read_text())
+    assert content["prevalence"] == content["operating_points"]["prevalence"] == pytest.approx(0.01)
+    assert content["calibration"]["before"]["prevalence"] == pytest.approx(0.01)
+    assert content["levels"]["breast"]["at_prevalence"]["prevalence"] == pytest.approx(0.01)
+
+
+def test_groups_of_a_run_come_from_its_cohort(run: Path, cohort: pl.DataFrame, tmp_path: Path) -> None:
+    table = tmp_path / "facts.csv"
+    halves = pl.col("patient_id").str.slice(-1).is_in(["0", "1", "2", "3", "4"])
+    cohort.select("image_id", "exam_id", "laterality", density=pl.when(halves).then(pl.lit("A"))).write_csv(table)
+    call(run)
+    columns = [each["column"] for each in json.loads((run / "evaluation.json").read_text())["groups"]]
+    assert "density" not in columns
+    call(run, "--cohort", table)
+    columns = [each["column"] for each in json.loads((run / "evaluation.json").read_text())["groups"]]
+    assert "density" in columns
+
+
+def test_one_of_run_and_scores_is_asked_for(run: Path, given: Path) -> None:
+    for words in ((), (run, "--scores", given)):
+        with pytest.raises(UserInputError, match="expected the folder of a run or --scores FILE, and not both"):
+            call(*words)
 
 
 def test_one_class_only_is_summed_up_as_undefined(run: Path, cohort: pl.DataFrame) -> None:

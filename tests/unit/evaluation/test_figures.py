@@ -7,18 +7,20 @@ import pytest
 
 from mammoscope.evaluation.bootstrap import BootstrapSettings
 from mammoscope.evaluation.cross_fitting import cross_fit
-from mammoscope.evaluation.evaluation import Evaluation, RocBand, evaluate_scores
+from mammoscope.evaluation.evaluation import Evaluation, EvaluationSettings, evaluate_scores
 from mammoscope.evaluation.figures import draw_groups, draw_histories, draw_roc, draw_scores, draw_stability
+from mammoscope.evaluation.headline import RocBand
 from mammoscope.evaluation.operating_points import CurveBand, OperatingPointSettings, StabilityCurve
 from mammoscope.evaluation.run_folder import History
 from mammoscope.pages.drawing import Figure
 
+SETTINGS = EvaluationSettings(BootstrapSettings(n_replicates=50))
 NAN = float("nan")
 
 
 @pytest.fixture(scope="module")
 def evaluation(cohort: pl.DataFrame) -> Evaluation:
-    return evaluate_scores(cohort, BootstrapSettings(n_replicates=50))
+    return evaluate_scores(cohort, SETTINGS)
 
 
 def colours(figure: Figure) -> set[str]:
@@ -27,14 +29,14 @@ def colours(figure: Figure) -> set[str]:
 
 def test_the_curve_is_told_in_words(evaluation: Evaluation) -> None:
     line = RocBand((0, 0.1, 1), (0, 0.6, 1), (0, 0.5, 1), (0, 0.7, 1))
-    figure = draw_roc(line, evaluation.breast)
-    assert f"AUC {evaluation.breast.auc.value:.3f} (" in figure.alternative
+    figure = draw_roc(line, evaluation.main)
+    assert f"AUC {evaluation.main.auc.value:.3f} (" in figure.alternative
     assert "0.30 at 5%, 0.60 at 10%, 0.64 at 20%" in figure.alternative
-    assert f"AUC {evaluation.breast.auc.value:.3f}" in figure.svg
+    assert f"AUC {evaluation.main.auc.value:.3f}" in figure.svg
 
 
 def test_the_distribution_is_told_in_words(evaluation: Evaluation) -> None:
-    figure = draw_scores(evaluation.histogram)
+    figure = draw_scores(evaluation.histogram, evaluation.main)
     assert "of 12 cases lies between" in figure.alternative
     assert "of 108 controls lies between" in figure.alternative
 
@@ -47,16 +49,20 @@ def test_rates_are_told_with_their_digits() -> None:
 
 
 def test_colours_come_from_the_page(evaluation: Evaluation) -> None:
-    assert colours(draw_scores(evaluation.histogram)) == set()
+    assert colours(draw_scores(evaluation.histogram, evaluation.main)) == set()
 
 
 def test_groups_are_drawn_where_one_has_a_figure(cohort: pl.DataFrame, evaluation: Evaluation) -> None:
-    figure = draw_groups(evaluation.grouped_by("site"), evaluation.breast, name="site")
+    sites = evaluation.grouped_by("site")
+    assert sites is not None
+    figure = draw_groups(sites, evaluation.main)
     assert figure is not None
-    assert "site 1" in figure.svg
-    assert re.search(r"1 AUC 0\.\d{3} \(.*; 2 AUC 0\.\d{3} \(", figure.alternative)
-    controls = evaluate_scores(cohort.filter(~pl.col("cancer")), BootstrapSettings(n_replicates=50))
-    assert draw_groups(controls.grouped_by("site"), controls.breast, name="site") is None
+    assert ">1 *<" in figure.svg  # six cases
+    assert re.search(r"by site: 1 0\.\d{3} \(.*; 2 0\.\d{3} \(", figure.alternative.replace("AUC ", ""))
+    controls = evaluate_scores(cohort.filter(~pl.col("cancer")), SETTINGS)
+    sites = controls.grouped_by("site")
+    assert sites is not None
+    assert draw_groups(sites, controls.main) is None
 
 
 def band_of(*values: float | None) -> CurveBand:

@@ -9,7 +9,7 @@ from scipy.special import expit, logit
 
 from mammoscope.errors import LeakageError, UndefinedMetricError, UserInputError
 from mammoscope.evaluation.bootstrap import BootstrapSettings
-from mammoscope.evaluation.cross_calibration import cross_recalibrate, halve_patients, report_calibration
+from mammoscope.evaluation.cross_calibration import cross_recalibrate, part_patients, report_calibration
 from mammoscope.evaluation.recalibration import METHODS, Beta, Isotonic, Method, Platt, Temperature, fit_recalibrator
 
 Floats = NDArray[np.float64]
@@ -150,7 +150,7 @@ def test_without_folds_halves_of_patients_take_their_place(folds: Indices | None
     scores, outcomes, patients = bold(6)
     report = report_calibration(scores, outcomes, patients=patients, folds=folds, settings=FEW, methods=("platt",))
     assert report.crossed_over == "patient halves"
-    halves = halve_patients(outcomes, patients, FEW.generator())
+    halves = part_patients(outcomes, patients, 2, FEW.generator())
     by_hand = report_calibration(scores, outcomes, patients=patients, folds=halves, settings=FEW, methods=("platt",))
     assert by_hand.recalibrations == report.recalibrations
 
@@ -159,12 +159,12 @@ def test_a_patient_is_in_one_half_and_cases_are_in_both() -> None:
     patients = np.random.default_rng(7).integers(0, 200, 900)
     outcomes = np.isin(patients, [3, 50, 120, 121, 199]) & (np.arange(900) % 2 == 0)
     for seed in range(20):
-        halves = halve_patients(outcomes, patients, np.random.default_rng(seed))
+        halves = part_patients(outcomes, patients, 2, np.random.default_rng(seed))
         for patient in range(200):
             assert len(set(halves[patients == patient])) <= 1
         n_with_cases = [len(set(patients[outcomes & (halves == half)])) for half in (0, 1)]
         assert sorted(n_with_cases) == [2, 3]
-    other = halve_patients(outcomes, patients, np.random.default_rng(99))
+    other = part_patients(outcomes, patients, 2, np.random.default_rng(99))
     assert (other != halves).any()
 
 

@@ -9,15 +9,18 @@ import pytest
 
 from mammoscope.evaluation.bootstrap import BootstrapSettings, Interval
 from mammoscope.evaluation.cross_fitting import cross_fit
-from mammoscope.evaluation.evaluation import evaluate_scores
-from mammoscope.evaluation.operating_points import OperatingPointSettings
+from mammoscope.evaluation.evaluation import Evaluation, EvaluationSettings, evaluate, evaluate_scores, plan_evaluation
+from mammoscope.evaluation.levels import sample_level
+from mammoscope.evaluation.operating_points import OperatingPoints, OperatingPointSettings
+from mammoscope.evaluation.pairing import compare_samples
 from mammoscope.evaluation.pictures import Picture, choose_calls
-from mammoscope.evaluation.report import facts_of, format_estimate, render
+from mammoscope.evaluation.report import NamedComparison, Surroundings, facts_of, format_estimate, render
 from mammoscope.evaluation.run_folder import History
 from mammoscope.pages.page import Fact
 
 MakeScores = Callable[..., pl.DataFrame]
-SETTINGS = BootstrapSettings(n_replicates=100)
+BOOTSTRAP = BootstrapSettings(n_replicates=100)
+SETTINGS = EvaluationSettings(BOOTSTRAP)
 HISTORIES = [
     History("0", (0, 1, 2), (0.7, 0.5, 0.4), (0.5, float("nan"), 0.7), (2e-5, 5e-4, 1e-8)),
     History("1", (0, 1), (0.6, 0.5), (0.6, 0.65), (1e-4, 5e-5)),
@@ -58,9 +61,13 @@ class Outline(HTMLParser):
 def page(cohort: pl.DataFrame) -> str:
     pictures = [Picture(call, b"jpeg") for call in choose_calls(cohort)]
     environment = {"schema_version": 1, "store": "/data/store", "commit": "abc123", "versions": {"torch": "2.6.0"}}
-    return render(
-        evaluate_scores(cohort, SETTINGS), pictures=pictures, facts=facts_of(environment), histories=HISTORIES
-    )
+    around = Surroundings(pictures=pictures, facts=facts_of(environment), histories=HISTORIES)
+    return render(evaluate_scores(cohort, SETTINGS), around)
+
+
+def with_points(cohort: pl.DataFrame, points: OperatingPoints) -> Evaluation:
+    """The evaluation with points that a run has chosen."""
+    return evaluate(plan_evaluation(cohort, SETTINGS, operating_points=points))
 
 
 def test_the_page_is_whole_and_its_ids_are_unique(page: str) -> None:
@@ -97,7 +104,7 @@ def test_every_picture_and_figure_has_a_text(page: str) -> None:
         for tag, attributes in Outline(page).attributes
         if tag == "img" or attributes.get("role") == "img"
     ]
-    assert len(described) == 16 + 6  # pictures; curve, scores, sites, three of training
+    assert len(described) == 16 + 9  # pictures; curve, scores, thresholds, three kinds of groups, three of training
     assert all(described)
 
 
@@ -114,7 +121,7 @@ def test_no_id_of_a_patient_and_no_path_is_told(page: str) -> None:
 
 
 def test_the_figures_are_on_the_page(page: str, cohort: pl.DataFrame) -> None:
-    breast = evaluate_scores(cohort, SETTINGS).breast
+    breast = evaluate_scores(cohort, SETTINGS).main
     assert breast.auc.interval is not None
     text = "".join(Outline(page).text)
     assert f"{breast.auc.value:.3f}" in text
@@ -128,15 +135,27 @@ def test_the_page_says_once_that_it_is_no_device(page: str) -> None:
 
 
 def test_equal_input_gives_an_equal_page(cohort: pl.DataFrame) -> None:
-    first, second = (render(evaluate_scores(cohort, SETTINGS), histories=HISTORIES) for _ in range(2))
+    around = Surroundings(histories=HISTORIES)
+    first, second = (render(evaluate_scores(cohort, SETTINGS), around) for _ in range(2))
     assert first == second
 
 
-def test_without_pictures_sites_and_history_the_page_says_so(cohort: pl.DataFrame) -> None:
-    page = render(evaluate_scores(cohort.drop("site"), SETTINGS), why_no_pictures="The store is away.")
+def test_without_pictures_groups_and_history_the_page_says_so(cohort: pl.DataFrame) -> None:
+    exams = cohort.group_by("exam_id").agg(
+        pl.col("schema_version", "patient_id", "fold").first(),
+        pl.col("score").max(),
+        pl.col("cancer").any(),
+        level=pl.lit("exam"),
+        n_images=pl.len().cast(pl.Int64),
+    )
+    nothing = [pl.lit(None, pl.String).alias(name) for name in ("laterality", "view", "image_id")]
+    page = render(
+        evaluate_scores(exams.with_columns(nothing), SETTINGS), Surroundings(why_no_pictures="The store is away.")
+    )
     assert "The store is away." in page
-    assert "The scores name no site and no machine" in page
+    assert "Nothing more is known of these exams than their outcome" in page
     assert ">Training<" not in page
+    assert "Operating points" not in page
 
 
 def test_one_class_only_is_said_in_words(cohort: pl.DataFrame) -> None:
@@ -165,7 +184,11 @@ def test_a_perfect_order_warns_of_its_interval(make_scores: MakeScores) -> None:
 
 
 def test_names_from_outside_are_escaped(cohort: pl.DataFrame) -> None:
-    page = render(evaluate_scores(cohort.with_columns(site=pl.lit("<b>1&2</b>")), SETTINGS))
+    page = render(
+        evaluate_scores(
+            cohort.with_columns(site=pl.when(pl.col("laterality") == "L").then(pl.lit("<b>1&2</b>"))), SETTINGS
+        )
+    )
     assert "<b>1" not in page
     assert "&lt;b&gt;1&amp;2&lt;/b&gt;" in page
 
@@ -202,17 +225,17 @@ def test_an_estimate_is_a_line_of_text() -> None:
 def test_a_page_of_phantoms_says_so_at_the_top(cohort: pl.DataFrame) -> None:
     sentence = "Synthetic phantoms: no figure on this page says anything about patients."
     evaluation = evaluate_scores(cohort, SETTINGS)
-    page = render(evaluation, sources=("phantom",))
+    page = render(evaluation, Surroundings(sources=("phantom",)))
     assert page.index(sentence) < page.index("<table")
-    mixed = render(evaluation, sources=("phantom", "rsna"))
+    mixed = render(evaluation, Surroundings(sources=("phantom", "rsna")))
     assert "Some of the images are synthetic phantoms: no figure that counts them" in mixed
     assert sentence not in mixed
-    assert "phantoms" not in render(evaluation, sources=("rsna",))
+    assert "phantoms" not in render(evaluation, Surroundings(sources=("rsna",)))
 
 
 def test_operating_points_stand_on_the_page_with_what_they_do_on_others(cohort: pl.DataFrame) -> None:
-    points = cross_fit(cohort, OperatingPointSettings(), SETTINGS)
-    page = render(evaluate_scores(cohort, SETTINGS), operating_points=points)
+    points = cross_fit(cohort, OperatingPointSettings(), BOOTSTRAP)
+    page = render(with_points(cohort, points))
     outline = Outline(page)
     assert outline.open_tags == []
     assert len(outline.ids) == len(set(outline.ids))
@@ -229,8 +252,9 @@ def test_operating_points_stand_on_the_page_with_what_they_do_on_others(cohort: 
 
 def test_a_threshold_near_nought_is_not_shown_as_nought(cohort: pl.DataFrame) -> None:
     low = cohort.with_columns(pl.col("score") / 10_000)
-    page = render(evaluate_scores(low, SETTINGS), operating_points=cross_fit(low, OperatingPointSettings(), SETTINGS))
+    page = render(evaluate_scores(low, SETTINGS))
     section = page.split('id="points-title"', 1)[1].split("</section>", 1)[0]
+    section = section.split("</table>", 1)[0]
     shown = re.findall(r'<th scope="row">.*?</th>\s*<td><span class="value">([^<]+)</span>', section)
     assert len(shown) == 12
     assert all(float(each) > 0 for each in shown)
@@ -238,17 +262,53 @@ def test_a_threshold_near_nought_is_not_shown_as_nought(cohort: pl.DataFrame) ->
 
 def test_operating_points_of_one_fold_have_a_threshold_and_the_reason(cohort: pl.DataFrame) -> None:
     one_fold = cohort.with_columns(fold=pl.lit(0, pl.Int64))
-    page = render(
-        evaluate_scores(cohort, SETTINGS), operating_points=cross_fit(one_fold, OperatingPointSettings(), SETTINGS)
-    )
+    page = render(with_points(cohort, cross_fit(one_fold, OperatingPointSettings(), BOOTSTRAP)))
     assert "undefined: one fold only, so that the threshold could not be judged" in page
     controls = cohort.filter(~pl.col("cancer"))
-    page = render(
-        evaluate_scores(controls, SETTINGS), operating_points=cross_fit(controls, OperatingPointSettings(), SETTINGS)
-    )
+    page = render(evaluate_scores(controls, SETTINGS))
     assert page.count("undefined: no case among 108 with a known outcome") >= 9
     assert "The F1 is highest near" not in page
 
 
-def test_a_run_without_operating_points_has_no_such_section(page: str) -> None:
-    assert "Operating points" not in page
+def test_groups_stand_on_the_page_with_their_gap_and_the_mark_of_small_ones(page: str, cohort: pl.DataFrame) -> None:
+    text = " ".join(" ".join(Outline(page).text).split())
+    assert "Groups with fewer than 10 cases or 10 controls are marked (*)" in text
+    assert "1 * 0." in text.split("Breasts by site", 1)[1]
+    views = evaluate_scores(cohort, SETTINGS).grouped_by("view")
+    assert views is not None
+    assert views.gap is not None
+    assert f"The largest gap: {views.gap.higher} above {views.gap.lower} by {views.gap.difference.value:.3f}" in text
+
+
+def test_calibration_stands_on_the_page_before_and_after(page: str, cohort: pl.DataFrame) -> None:
+    calibration = evaluate_scores(cohort, SETTINGS).calibration
+    rows = page.split('id="calibration-title"', 1)[1].split("</section>", 1)[0]
+    assert f"{calibration.before.brier.value:.3f}" in rows
+    for each in calibration.recalibrations:
+        assert each.after is not None
+        assert f"{each.after.brier.value:.3f}" in rows.split(f'<th scope="row">{each.method}</th>', 1)[1]
+
+
+def test_a_target_prevalence_is_told_beside_what_depends_on_it(cohort: pl.DataFrame) -> None:
+    evaluation = evaluate_scores(cohort, EvaluationSettings(BOOTSTRAP, prevalence=0.005))
+    page = render(evaluation)
+    assert evaluation.main.at_prevalence is not None
+    row = page.split('<th scope="row">at the prevalence</th>', 1)[1].split("</tr>", 1)[0]
+    assert f"{evaluation.main.at_prevalence.average_precision.value:.3f}" in row
+    assert page.count("prevalence of 0.5&nbsp;%") == 3
+    assert "at the prevalence" not in render(evaluate_scores(cohort, SETTINGS))
+
+
+def test_what_was_compared_stands_on_the_page(cohort: pl.DataFrame) -> None:
+    sample = sample_level(cohort, "breast")
+    noisy = cohort.with_columns(score=pl.col("score") * pl.Series([0.2, 1.0] * 120))
+    compared = compare_samples(sample, sample_level(noisy, "breast"), BOOTSTRAP)
+    same = compare_samples(sample, sample, BOOTSTRAP)
+    named = (NamedComparison("ours", "a <reader>", compared), NamedComparison("ours", "ours again", same))
+    page = render(evaluate_scores(cohort, SETTINGS), Surroundings(comparisons=named))
+    section = page.split('id="comparisons-title"', 1)[1].split("</section>", 1)[0]
+    assert "a &lt;reader&gt;" in section
+    assert f"{compared.auc.bootstrap.difference.value:.3f}" in section
+    assert "p 0." in section or "p &lt; 0.001" in section
+    assert "no interval: both scores put the images into one order" in section
+    assert Outline(page).open_tags == []

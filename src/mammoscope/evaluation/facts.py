@@ -1,0 +1,43 @@
+"""What tables say of images and breasts beside their outcome, to group scores by: a manifest's columns, or any."""
+
+from pathlib import Path
+
+import polars as pl
+
+from mammoscope.cohort.manifest import raise_problems, read_manifest
+from mammoscope.evaluation.any_table import WHAT_A_ROW_IS, describe_rows, read_any_table
+from mammoscope.evaluation.truth import Truth, is_manifest
+
+
+def read_facts(path: Path) -> pl.DataFrame:
+    """All columns of a cohort (its folder or manifest), or of a CSV, Parquet or JSON lines table; ids as text.
+
+    A column of text that holds nothing but numbers is one of numbers.
+
+    Raises:
+        TableError: it cannot be read, or a value of an id or outcome cannot.
+        LeakageError: a patient of the manifest stands in two folds.
+    """
+    if path.is_dir() or is_manifest(path):
+        return read_manifest(path)
+    table = read_any_table(path)
+    ids, problems = describe_rows(table)
+    raise_problems(problems, where=str(path))
+    known = [name for name in WHAT_A_ROW_IS if not ids[name].is_null().all()]
+    others = [_to_numbers(table[name]) for name in table.columns if name not in WHAT_A_ROW_IS]
+    return ids.select(known).with_columns(others)
+
+
+def truth_of_scores(scores: pl.DataFrame, where: str) -> Truth:
+    """The outcomes that a table of scores has itself, for other scores of the same breasts that come without."""
+    level = next(level for level in ("image", "breast", "exam") if level in set(scores["level"]))
+    rows = scores.filter(pl.col("level") == level).select(list(WHAT_A_ROW_IS))
+    return Truth(where, rows.with_row_index("row", offset=1).cast({"row": pl.Int64}))
+
+
+def _to_numbers(column: pl.Series) -> pl.Series:
+    if column.dtype != pl.String:
+        return column
+    filled = column.str.strip_chars().replace("", None)
+    numbers = filled.cast(pl.Float64, strict=False)
+    return numbers if numbers.null_count() == filled.null_count() < len(column) else filled

@@ -1,0 +1,155 @@
+"""Which scores stand in which group: by site, machine, density, age band, view, or any other column of a table."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from mammoscope.errors import UserInputError
+from mammoscope.evaluation.levels import Level, LevelSample
+from mammoscope.exam import BREAST
+
+Outcomes = NDArray[np.bool_]
+Splits = Literal["all", "cases", "controls"]
+
+COLUMNS = (
+    *("site", "machine", "manufacturer", "view", "laterality", "density", "age_years", "implant"),
+    *("invasive", "difficult_negative"),
+)
+"""The columns of a manifest by which scores are always grouped, where they are known."""
+NOT_RECORDED = "not recorded"
+_SEVERAL = "several"
+_MOST_GROUPS = 40  # more are no groups, but names
+_AGE_EDGES = (40.0, 50.0, 60.0, 70.0)  # years; programmes invite from 40 or 50 to 70 or 75
+_QUARTERS = (0.25, 0.5, 0.75)
+_MOST_NUMBERS = 12  # distinct numbers that are groups of their own
+# what is known of one class only parts this class; each part is held against all of the other class
+_CLASS_BY_COLUMN: dict[str, Splits] = {"invasive": "cases", "difficult_negative": "controls"}
+_YES_NO = {"true": "yes", "false": "no"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """The members of a group among the scores of a sample, (n,)."""
+
+    name: str
+    members: Outcomes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grouping:
+    """The groups of a column; where it `splits` the cases or the controls, all of the other class are in each."""
+
+    column: str
+    level: Level
+    splits: Splits
+    groups: tuple[Group, ...]
+
+
+def level_of(column: str) -> Level:
+    """The level at which a column is looked at: a view is of an image, all else of a breast."""
+    return "image" if column == "view" else "breast"
+
+
+def group_sample(sample: LevelSample, facts: Sequence[pl.DataFrame], columns: Sequence[str]) -> tuple[Grouping, ...]:
+    """The groupings of a sample by the columns that are known of it: from its own rows, or else from the first facts.
+
+    Facts have a row for each image (`image_id`), or for each breast (`exam_id`, `laterality`), and any columns, as a
+    manifest has. Columns of which nothing is known, or one value only, are left out.
+
+    Raises:
+        UserInputError: a column has more than 40 values that are no numbers.
+    """
+    groupings = (_group(sample, column, _find_values(sample, facts, column)) for column in columns)
+    return tuple(grouping for grouping in groupings if grouping is not None)
+
+
+def _find_values(sample: LevelSample, facts: Sequence[pl.DataFrame], column: str) -> pl.Series | None:
+    """The value of each score of the sample; None where the column is nowhere."""
+    if column in sample.rows.columns and not sample.rows[column].is_null().all():
+        return sample.rows[column]
+    found = (_look_up(sample, table, column) for table in facts)
+    return next((values for values in found if values is not None), None)
+
+
+def _look_up(sample: LevelSample, facts: pl.DataFrame, column: str) -> pl.Series | None:
+    if column not in facts.columns:
+        return None
+    has_images = sample.level == "image" and "image_id" in facts.columns
+    key = ["image_id"] if has_images else list(BREAST if sample.level != "exam" else BREAST[:1])
+    if not set(key) <= set(facts.columns):
+        return None
+    values = facts.group_by(key).agg(pl.col(column).drop_nulls().unique().sort().alias("values"))
+    joined = sample.rows.select(key).join(values, on=key, how="left", maintain_order="left")["values"]
+    if facts[column].dtype.is_numeric():
+        return joined.list.mean()  # the images of a breast are of one age
+    texts = joined.cast(pl.List(pl.String))
+    one = texts.list.get(0, null_on_oob=True)
+    several = pl.Series([_SEVERAL]).new_from_index(0, len(one))
+    return one.zip_with((texts.list.len() < 2).fill_null(value=True), several)  # noqa: PLR2004  # more than one
+
+
+def _group(sample: LevelSample, column: str, values: pl.Series | None) -> Grouping | None:
+    if values is None or values.is_null().all():
+        return None
+    splits = _CLASS_BY_COLUMN.get(column, "all")
+    of_other_class = {
+        "all": np.zeros(len(values), np.bool_),
+        "cases": ~sample.outcomes,
+        "controls": sample.outcomes,
+    }[splits]
+    names = _name(column, values).fill_null(NOT_RECORDED)
+    parted = names.filter(pl.Series(~of_other_class))
+    ordered = sorted(parted.unique().to_list(), key=_natural_order)
+    if len(ordered) < 2:  # noqa: PLR2004  # one group is the whole
+        return None
+    if len(ordered) > _MOST_GROUPS:
+        raise UserInputError(
+            f"group by {column}: found {len(ordered)} values, expected {_MOST_GROUPS} groups or fewer; leave the "
+            "column out, or give one with fewer values"
+        )
+    groups = (Group(name, (names == name).to_numpy() & ~of_other_class | of_other_class) for name in ordered)
+    return Grouping(column, sample.level, splits, tuple(groups))
+
+
+def _name(column: str, values: pl.Series) -> pl.Series:
+    """The name of the group of each value; null where there is none."""
+    if column == "age_years":
+        return _name_bands(values.cast(pl.Float64), _AGE_EDGES)
+    if values.dtype.is_numeric() and values.n_unique() > _MOST_NUMBERS:
+        numbers = values.cast(pl.Float64)
+        quarters = sorted({float(numbers.quantile(share, "linear") or 0.0) for share in _QUARTERS})
+        return _name_bands(numbers, tuple(quarters))
+    return values.cast(pl.String).replace(_YES_NO)
+
+
+def _name_bands(values: pl.Series, edges: tuple[float, ...]) -> pl.Series:
+    """Bands that begin at each edge: `below 40`, `40 to 50` (without 50), `70 and above`."""
+    names = list(_list_bands(edges))
+    places = pl.Series(np.searchsorted(edges, values.fill_null(0.0).to_numpy(), side="right"))
+    named = pl.Series(names)[places]
+    return named.zip_with(values.is_not_null(), pl.Series([None], dtype=pl.String).new_from_index(0, len(values)))
+
+
+def _list_bands(edges: tuple[float, ...]) -> Iterator[str]:
+    yield f"below {edges[0]:g}"
+    for low, high in pairwise(edges):
+        yield f"{low:g} to {high:g}"
+    yield f"{edges[-1]:g} and above"
+
+
+def _natural_order(name: str) -> tuple[int, float, str]:
+    """What is below all, then numbers by size, then texts, then what is not recorded."""
+    if name == NOT_RECORDED:
+        return 3, 0.0, name
+    first = name.split(" ", 1)[0]
+    if first == "below":
+        return 0, 0.0, name
+    try:
+        return 1, float(first), name
+    except ValueError:
+        return 2, 0.0, name

@@ -1,0 +1,117 @@
+"""Groups: by what they part the scores, what they are called, and in which order they stand."""
+
+from collections.abc import Sequence
+
+import polars as pl
+import pytest
+
+from mammoscope.errors import UserInputError
+from mammoscope.evaluation.grouping import COLUMNS, Grouping, group_sample, level_of
+from mammoscope.evaluation.levels import Level, sample_level
+
+
+def group(
+    scores: pl.DataFrame, column: str, facts: Sequence[pl.DataFrame] = (), level: Level = "breast"
+) -> Grouping | None:
+    groupings = group_sample(sample_level(scores, level), facts, [column])
+    return groupings[0] if groupings else None
+
+
+def names(grouping: Grouping | None) -> list[str]:
+    return [] if grouping is None else [each.name for each in grouping.groups]
+
+
+def sizes(grouping: Grouping | None) -> list[int]:
+    return [] if grouping is None else [int(each.members.sum()) for each in grouping.groups]
+
+
+@pytest.fixture(scope="module")
+def facts(cohort: pl.DataFrame) -> pl.DataFrame:
+    """Of each image of the cohort, sixty patients: an age of 30 to 89, densities, and what is known of cases."""
+    number = pl.col("patient_id").str.strip_prefix("patient-").cast(pl.Int64)
+    return cohort.select(
+        "image_id",
+        "exam_id",
+        "laterality",
+        "view",
+        "cancer",
+        age_years=pl.when(number != 7).then(30.0 + number),
+        density=pl.when(number < 30).then(pl.lit("A")).when(number < 50).then(pl.lit("C")),
+        implant=number == 3,
+        invasive=pl.when(pl.col("cancer")).then(number < 20),
+        difficult_negative=pl.when(~pl.col("cancer")).then(number < 10),
+        dose=number.cast(pl.Float64) / 2,
+        reader=pl.when(pl.col("view") == "CC").then(pl.lit("x")).otherwise(pl.lit("y")),
+    )
+
+
+def test_ages_are_bands_and_what_is_not_known_stands_last(cohort: pl.DataFrame, facts: pl.DataFrame) -> None:
+    grouping = group(cohort, "age_years", [facts])
+    assert names(grouping) == ["below 40", "40 to 50", "50 to 60", "60 to 70", "70 and above", "not recorded"]
+    assert sizes(grouping) == [18, 20, 20, 20, 40, 2]  # two breasts of a patient; patient 7 has no age
+
+
+def test_what_a_table_of_scores_says_itself_comes_first(cohort: pl.DataFrame) -> None:
+    other = cohort.select("exam_id", "laterality", site=pl.lit("9"))
+    assert names(group(cohort, "site", [other])) == ["1", "2"]
+    assert names(group(cohort.drop("site"), "site", [other])) == []  # one value is the whole
+    half = other.with_columns(site=pl.when(pl.col("laterality") == "L").then(pl.lit("9")))
+    assert names(group(cohort.drop("site"), "site", [half])) == ["9", "not recorded"]
+
+
+def test_the_first_table_that_has_the_column_is_taken(cohort: pl.DataFrame, facts: pl.DataFrame) -> None:
+    assert sizes(group(cohort, "density", [facts.drop("density"), facts])) == [60, 40, 20]
+
+
+def test_flags_are_yes_and_no(cohort: pl.DataFrame, facts: pl.DataFrame) -> None:
+    grouping = group(cohort, "implant", [facts])
+    assert (names(grouping), sizes(grouping)) == (["no", "yes"], [118, 2])
+
+
+def test_kinds_of_cancer_are_held_against_all_controls(cohort: pl.DataFrame, facts: pl.DataFrame) -> None:
+    grouping = group(cohort, "invasive", [facts])
+    assert grouping is not None
+    assert grouping.splits == "cases"
+    assert (names(grouping), sizes(grouping)) == (["no", "yes"], [8 + 108, 4 + 108])
+
+
+def test_difficult_controls_are_held_against_all_cases(cohort: pl.DataFrame, facts: pl.DataFrame) -> None:
+    grouping = group(cohort, "difficult_negative", [facts])
+    assert grouping is not None
+    assert grouping.splits == "controls"
+    assert (names(grouping), sizes(grouping)) == (["no", "yes"], [90 + 12, 18 + 12])
+
+
+def test_many_numbers_are_quarters(cohort: pl.DataFrame, facts: pl.DataFrame) -> None:
+    grouping = group(cohort, "dose", [facts])
+    assert names(grouping) == ["below 7.375", "7.375 to 14.75", "14.75 to 22.125", "22.125 and above"]
+    assert sizes(grouping) == [30, 30, 30, 30]
+
+
+def test_views_are_of_images_and_a_breast_with_both_has_several(cohort: pl.DataFrame, facts: pl.DataFrame) -> None:
+    assert level_of("view") == "image"
+    assert level_of("density") == "breast"
+    assert names(group(cohort, "view", level="image")) == ["CC", "MLO"]
+    one_side = facts.filter((pl.col("laterality") == "L") | (pl.col("view") == "CC"))
+    assert names(group(cohort, "reader", [one_side])) == ["several", "x"]
+    assert names(group(cohort, "reader", [facts], level="image")) == ["x", "y"]
+
+
+def test_numbers_stand_by_size_then_texts_then_what_is_not_known(cohort: pl.DataFrame) -> None:
+    number = pl.col("patient_id").str.strip_prefix("patient-").cast(pl.Int64) % 4
+    machines = number.replace_strict({0: "170", 1: "29", 2: "x", 3: None}, return_dtype=pl.String)
+    assert names(group(cohort.with_columns(machine=machines), "machine")) == ["29", "170", "x", "not recorded"]
+
+
+def test_what_is_nowhere_known_is_left_out(cohort: pl.DataFrame, facts: pl.DataFrame) -> None:
+    sample = sample_level(cohort, "breast")
+    assert group_sample(sample, [], ["density", "machine"]) == ()
+    assert group_sample(sample, [facts.select("image_id", "density")], ["density"]) == ()  # breasts have no image
+    found = {grouping.column for grouping in group_sample(sample, [facts], COLUMNS)}
+    expected = {"site", "density", "age_years", "implant", "invasive", "difficult_negative", "laterality"}
+    assert found == expected
+
+
+def test_names_are_no_groups(cohort: pl.DataFrame) -> None:
+    with pytest.raises(UserInputError, match=r"group by exam_id: found 60 values, expected 40 groups or fewer; leave"):
+        group(cohort, "exam_id")
