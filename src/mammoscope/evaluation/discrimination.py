@@ -62,12 +62,20 @@ class WeightedRanking:
 
     def average_precision(self) -> Floats:
         """Precision at the score of each case, averaged over the cases: the step-wise area, without interpolation."""
-        true_positives = self._n_cases[:, np.newaxis] - self.cases_below[:, :-1]  # (replicate, level)
-        false_positives = self._n_controls[:, np.newaxis] - self.controls_below[:, :-1:2]
-        # where neither has weight, the case has none, and its precision does not count
-        precision = true_positives / np.maximum(true_positives + false_positives, np.finfo(np.float64).tiny)
+        _, precision = self.precision_steps()
         total = np.where(self._n_controls > 0, self._n_cases, 0.0)
         return _divide((self._case_weights * precision).sum(axis=1), total)
+
+    def precision_steps(self) -> tuple[Floats, Floats]:
+        """The weight of the cases found at the score of each level, and the precision there, (replicate, level) each.
+
+        Where nothing of any weight is called, the precision is 0.
+        """
+        true_positives = self._n_cases[:, np.newaxis] - self.cases_below[:, :-1]
+        false_positives = self._n_controls[:, np.newaxis] - self.controls_below[:, :-1:2]
+        # where neither has weight, the case has none, and its precision does not count
+        called = np.maximum(true_positives + false_positives, np.finfo(np.float64).tiny)
+        return true_positives, true_positives / called
 
     def probabilistic_f1(self) -> Floats:
         """The F1 of the RSNA 2023 competition, in which a score counts as that much of a positive call.
@@ -89,7 +97,7 @@ class WeightedRanking:
 
     def partial_auc(self, highest_rate: float) -> Floats:
         """The area under the ROC curve up to a false positive rate, standardised: `partial_auc` says how."""
-        rates, sensitivities = self._corners()  # (replicate, corner)
+        rates, sensitivities = self.corners()  # (replicate, corner)
         ends = np.minimum(rates, highest_rate)
         widths = np.diff(ends, axis=1)
         rises = np.diff(sensitivities, axis=1) * _divide(widths, np.diff(rates, axis=1), otherwise=0.0)
@@ -100,7 +108,7 @@ class WeightedRanking:
 
     def true_positive_rate_at(self, false_positive_rates: Floats) -> Floats:
         """The ROC curve of each replicate at given false positive rates, of shape (replicate, rate)."""
-        return np.stack([np.interp(false_positive_rates, *curve) for curve in zip(*self._corners(), strict=True)])
+        return np.stack([np.interp(false_positive_rates, *curve) for curve in zip(*self.corners(), strict=True)])
 
     @property
     def _case_weights(self) -> Floats:
@@ -114,7 +122,7 @@ class WeightedRanking:
     def _n_controls(self) -> Floats:
         return self.controls_below[:, -1]
 
-    def _corners(self) -> tuple[Floats, Floats]:
+    def corners(self) -> tuple[Floats, Floats]:
         """The rates of false and of true positives at the corners of the ROC curve: just above each level, and at it.
 
         Each (replicate, 2 level + 1), ascending; before the first corner nothing is found.

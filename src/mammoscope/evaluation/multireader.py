@@ -143,11 +143,11 @@ def compare_with_readers(  # noqa: PLR0913  # the model, the readers, and how to
         )
     aucs, covariance = delong_covariance(np.vstack([scores, ratings]), outcomes, patients)
     contrast = np.hstack([np.ones((len(ratings), 1)), -np.eye(len(ratings))])  # (reader, model and reader)
-    return _mean_of_readers(
+    return mean_of_readers(
         "model above readers",
         contrast @ aucs,
         contrast @ covariance @ contrast.T,
-        readers=_enough(len(ratings), readers),
+        readers=readers,
         confidence=confidence,
         is_difference=True,
     )
@@ -173,7 +173,7 @@ def analyse_figures(
     per_reader = _error_of_mean(squares, components, n_readers, readers)  # the variance of a mean, times readers
     statistic, freedom, p, reason = _test(squares, components, figures.shape, readers)
     means = [
-        _mean_of_readers(name, row, covariance[place, :, place], readers=readers, confidence=confidence)
+        mean_of_readers(name, row, covariance[place, :, place], readers=readers, confidence=confidence)
         for place, (name, row) in enumerate(zip(modalities, figures, strict=True))
     ]
     differences = [
@@ -318,7 +318,7 @@ def _freedom(error: float, square: float, own: int) -> float | None:
     return error**2 / (square**2 / own) if square > 0 else None
 
 
-def _mean_of_readers(  # noqa: PLR0913  # figures and how to take them, the latter by name
+def mean_of_readers(  # noqa: PLR0913  # figures and how to take them, the latter by name
     name: str,
     figures: Floats,
     covariance: Floats,
@@ -327,8 +327,13 @@ def _mean_of_readers(  # noqa: PLR0913  # figures and how to take them, the latt
     confidence: float,
     is_difference: bool = False,
 ) -> GroupMean:
-    """The mean of figures, (reader,), of one modality, from these alone: Hillis 2007, `ddf_H_single`."""
+    """The mean of figures, (reader,), of one modality, from these alone: Hillis 2007, `ddf_H_single`.
+
+    Raises:
+        UserInputError: fewer than two random readers, or fewer than one fixed.
+    """
     n = len(figures)
+    _enough(n, readers)
     of_two = covariance[~np.eye(n, dtype=bool)]
     shared = max(float(of_two.mean()), 0.0) if n > 1 else 0.0
     if readers == "random":
@@ -360,11 +365,10 @@ def _group_mean(  # noqa: PLR0913  # the parts of one figure, all but the first 
     return GroupMean(name, value, error, freedom, low, high, p)
 
 
-def _enough(n_readers: int, readers: Readers) -> Readers:
+def _enough(n_readers: int, readers: Readers) -> None:
     least = 2 if readers == "random" else 1
     if n_readers < least:
         raise UserInputError(
             f"readers: found {n_readers}, expected {least} or more; one reader says nothing of others, so take her "
             "as fixed"
         )
-    return readers

@@ -1,0 +1,369 @@
+"""The CLAIM checklist of a run: which items a run can answer, and its answers; the rest is left to the authors.
+
+CLAIM asks 44 things of a study of artificial intelligence in imaging (Tejani et al. 2024, Radiology: Artificial
+Intelligence, doi:10.1148/ryai.240300). Numbers and order are those of its 2024 update, the wording is ours.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mammoscope.evaluation.model_card import list_limits
+from mammoscope.evaluation.run_evidence import RunEvidence, markdown_template, name_counts, tell_estimate
+
+FILE_NAME = "claim.md"
+Answer = Callable[[RunEvidence], str | None]
+
+
+class Status(StrEnum):
+    """Who has answered an item."""
+
+    FROM_THE_RUN = "from the run"
+    IN_PART = "in part"
+    GAP = "to be filled by the authors"
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimItem:
+    """An item of the checklist: what is asked, and where in a paper it belongs."""
+
+    number: int
+    section: str
+    question: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimAnswer:
+    """An item with what the run says to it; None where it says nothing."""
+
+    item: ClaimItem
+    status: Status
+    answer: str | None
+
+
+_QUESTIONS: Mapping[str, tuple[str, ...]] = {
+    "Title and abstract": (
+        "Does the title say that a model was used, and of what kind?",
+        "Does the abstract tell design, patients, methods, results and conclusion in a fixed order?",
+    ),
+    "Introduction": (
+        "What is the clinical need, and what part would the model have?",
+        "What was to be found out, and what was expected?",
+    ),
+    "Methods: design": (
+        "Were the data gathered before or after the study was planned?",
+        "What kind of study is it: a new model, a feasibility study, a trial?",
+    ),
+    "Methods: data": (
+        "Where do the images come from, and who can get them?",
+        "Who and what was taken in, and what was left out?",
+        "What was done to the images before the model saw them?",
+        "Was only a part of the data or of the picture used, and how was it chosen?",
+        "How was identity removed?",
+        "What was done where something was missing?",
+        "On which machines and how were the images taken?",
+    ),
+    "Methods: reference standard": (
+        "What counts as cancer, and as its absence?",
+        "Why this standard and no other?",
+        "Who marked the images, and how qualified?",
+        "How were the test images marked?",
+        "How well did those who marked agree, and how was it settled where not?",
+    ),
+    "Methods: partitions": (
+        "Into which parts were the data divided, how, and how large?",
+        "At which level are the parts separate: patient, exam, image?",
+        "How was the number of test cases arrived at?",
+    ),
+    "Methods: model": (
+        "What is the model: inputs, layers, outputs?",
+        "Which software, in which versions?",
+        "What did the weights start from?",
+    ),
+    "Methods: training": (
+        "How was it trained: augmentation, schedule, all settings?",
+        "How was the final model chosen?",
+        "Were several models combined, and how?",
+    ),
+    "Methods: evaluation": (
+        "Which figures measure it, and why these?",
+        "How is uncertainty given, and what is tested?",
+        "How far do the results stand when something is changed?",
+        "How are single results explained, and was the explanation checked?",
+        "Was it tested on data of the same origin?",
+        "Was it tested on data of another origin?",
+        "Where is the trial registered, if it is one?",
+    ),
+    "Results: data": (
+        "How many were taken in and left out, and why?",
+        "Who are they, in each part?",
+    ),
+    "Results: model": (
+        "How good is the model against the standard, in all and in groups?",
+        "What are its figures, with intervals?",
+        "Where and why does it fail?",
+    ),
+    "Discussion": (
+        "What are the limits?",
+        "What does it mean for practice?",
+    ),
+    "Other": (
+        "Where is the full protocol?",
+        "Where are software, model and data, and who may use them?",
+        "Who paid, and what did they decide?",
+    ),
+}
+ITEMS: tuple[ClaimItem, ...] = tuple(
+    ClaimItem(number, section, question)
+    for number, (section, question) in enumerate(
+        ((section, question) for section, questions in _QUESTIONS.items() for question in questions), start=1
+    )
+)
+
+
+def fill_claim(evidence: RunEvidence) -> tuple[ClaimAnswer, ...]:
+    """All items in their order, those answered that the run can answer."""
+    answered = []
+    for item in ITEMS:
+        status, find = _ANSWER_BY_NUMBER.get(item.number, (Status.GAP, _nothing))
+        answer = find(evidence)
+        answered.append(ClaimAnswer(item, status if answer else Status.GAP, answer or None))
+    return tuple(answered)
+
+
+def render_claim(evidence: RunEvidence) -> str:
+    """The filled checklist, as Markdown; equal input gives equal text."""
+    answers = fill_claim(evidence)
+    n_by_status = {str(status): sum(answer.status is status for answer in answers) for status in Status}
+    text = markdown_template("claim.md.j2").render(
+        sections=tuple(answers_by_section(answers)), n_by_status=n_by_status, n=len(answers)
+    )
+    return text.strip() + "\n"
+
+
+def _nothing(evidence: RunEvidence) -> str | None:  # noqa: ARG001  # one signature for all items
+    return None
+
+
+def _setting(evidence: RunEvidence, *paths: str) -> str | None:
+    """The settings of the recipe that begin with one of the paths."""
+    named = [f"{path} = {value}" for path, value in evidence.settings.items() if path.startswith(paths)]
+    return "; ".join(named) or None
+
+
+def _kind_of_model(evidence: RunEvidence) -> str | None:
+    backbone = evidence.settings.get("backbone.name") or (evidence.environment or {}).get("backbone")
+    return None if backbone is None else f"A deep network, {backbone}, that scores mammograms"
+
+
+def _sources(evidence: RunEvidence) -> str | None:
+    return f"Sources: {', '.join(evidence.sources)}" if evidence.sources else None
+
+
+def _left_out(evidence: RunEvidence) -> str | None:
+    flow = evidence.flow
+    if flow is None:
+        return None
+    lost = [f"{loss.n_images:,} {loss.reason}" for step in flow.steps for loss in step.lost]
+    return f"Images left out: {', '.join(lost)}" if lost else "No image was left out"
+
+
+def _preprocessing(evidence: RunEvidence) -> str | None:
+    if evidence.preparation is None:
+        return None
+    settings = RunEvidence(evaluation=evidence.evaluation, recipe=evidence.preparation).settings
+    return "; ".join(f"{path} = {value}" for path, value in settings.items()) or None
+
+
+def _subsets(evidence: RunEvidence) -> str | None:
+    return _setting(evidence, "sampling", "level", "picture.")
+
+
+def _missing(evidence: RunEvidence) -> str | None:
+    if evidence.cohort is None:
+        return None
+    missing = [f"{name.replace('_', ' ')} {count:,}" for name, count in evidence.cohort.n_missing.items() if count]
+    told = f"Not recorded, of {evidence.cohort.n_breasts:,} breasts: {', '.join(missing)}. " if missing else ""
+    return told + f"{evidence.cohort.n_undetermined:,} breasts without a known outcome are in no figure"
+
+
+def _machines(evidence: RunEvidence) -> str | None:
+    if evidence.cohort is None:
+        return None
+    counts = evidence.cohort.counts
+    told = [f"{name} (breasts) {name_counts(counts[name])}" for name in ("manufacturer", "machine") if name in counts]
+    return "; ".join([*told, f"views (images) {name_counts(counts['view'])}"])
+
+
+def _standard(evidence: RunEvidence) -> str | None:
+    breast = evidence.evaluation.breast
+    return f"The outcome is that of the breast: {breast.n_cases:,} of {breast.n:,} with cancer" if breast.n else None
+
+
+def _partitions(evidence: RunEvidence) -> str | None:
+    folds = [f"{fold.name}: {fold.n_breasts:,} breasts, {fold.n_cases:,} cases" for fold in evidence.folds]
+    return f"Folds that were scored, each by a network trained on others: {'; '.join(folds)}" if folds else None
+
+
+def _level_of_partitions(evidence: RunEvidence) -> str | None:
+    return "By patient: a table with a patient in two folds is refused" if evidence.folds else None
+
+
+def _size(evidence: RunEvidence) -> str | None:
+    breast = evidence.evaluation.breast
+    interval = breast.auc.interval
+    if interval is None:
+        return None
+    width = interval.high - interval.low
+    return f"No number was fixed by the run; {breast.n_cases:,} cases give the AUC an interval {width:.3f} wide"
+
+
+def _model(evidence: RunEvidence) -> str | None:
+    return _setting(evidence, "backbone.name", "backbone.options", "views.", "head.", "level")
+
+
+def _software(evidence: RunEvidence) -> str | None:
+    versions = (evidence.environment or {}).get("versions")
+    return ", ".join(f"{name} {version}" for name, version in versions.items()) if versions else None
+
+
+def _start(evidence: RunEvidence) -> str | None:
+    return _setting(evidence, "backbone.weights")
+
+
+def _training(evidence: RunEvidence) -> str | None:
+    if not evidence.settings:
+        return None
+    named = _setting(evidence, "epochs", "seed", "sampling", "loss", "optimizer", "schedule", "augment", "batch")
+    return f"All settings are in recipe.toml of the run: {named}"
+
+
+def _selection(evidence: RunEvidence) -> str | None:
+    return _setting(evidence, "keep", "epochs", "ema")
+
+
+def _ensemble(evidence: RunEvidence) -> str | None:
+    if not evidence.folds:
+        return None
+    return "No breast is scored by more than one network here; its score is combined from its images"
+
+
+def _figures(evidence: RunEvidence) -> str | None:  # noqa: ARG001  # one signature for all items
+    return (
+        "AUC (does not depend on the share of cases), average precision and probabilistic F1 (do), for breasts and "
+        "images; sensitivity, specificity and PPV at thresholds chosen on other folds"
+    )
+
+
+def _uncertainty(evidence: RunEvidence) -> str | None:
+    settings = evidence.evaluation.bootstrap
+    return (
+        f"{settings.confidence:.0%} percentile intervals of a bootstrap over patients with {settings.n_replicates:,} "
+        f"replicates, seed {settings.seed}; nothing is tested"
+    )
+
+
+def _robustness(evidence: RunEvidence) -> str | None:
+    columns = dict.fromkeys(group.grouped_by or "" for group in evidence.groups)
+    return f"Figures by {', '.join(columns)}; nothing was perturbed" if columns else None
+
+
+def _internal(evidence: RunEvidence) -> str | None:
+    return "Yes: on folds that were held out from the training" if evidence.folds else None
+
+
+def _numbers(evidence: RunEvidence) -> str | None:
+    if evidence.flow is None:
+        return None
+    steps = [step for step in evidence.flow.steps if step.n_images is not None]
+    return "Images " + ", ".join(f"{step.name} {step.n_images:,}" for step in steps)
+
+
+def _patients(evidence: RunEvidence) -> str | None:
+    cohort = evidence.cohort
+    if cohort is None:
+        return None
+    told = [f"{cohort.n_patients:,} patients", f"{cohort.n_breasts:,} breasts", f"{cohort.n_cases:,} with cancer"]
+    if cohort.age_years is not None:
+        told.append("median age {1:.0f}, 5 to 95 % {0:.0f} to {2:.0f} years".format(*cohort.age_years))
+    told += [f"density {name_counts(cohort.counts['density'])}"] if "density" in cohort.counts else []
+    return "; ".join(told) + ". Not by part"
+
+
+def _performance(evidence: RunEvidence) -> str | None:
+    breast = evidence.evaluation.breast
+    return f"AUC of breasts {tell_estimate(breast.auc)}; {len(evidence.groups)} groups in model-card.md and report.html"
+
+
+def _all_figures(evidence: RunEvidence) -> str | None:
+    breast = evidence.evaluation.breast
+    estimates = {"AUC": breast.auc, "average precision": breast.average_precision, "pF1": breast.pf1}
+    if evidence.operating_points is not None and evidence.operating_points.points:
+        point = evidence.operating_points.points[0]
+        estimates |= {f"sensitivity at {point.name}": point.sensitivity, "specificity there": point.specificity}
+    return "; ".join(f"{name} {tell_estimate(each)}" for name, each in estimates.items())
+
+
+def _failures(evidence: RunEvidence) -> str | None:
+    points = () if evidence.operating_points is None else evidence.operating_points.points
+    counted = next((point for point in points if point.counts is not None), None)
+    if counted is None or counted.counts is None:
+        return None
+    counts = counted.counts
+    return (
+        f"At {counted.name}: {counts.true_positives:,} cases found, {counts.false_negatives:,} missed, "
+        f"{counts.false_positives:,} false alarms, {counts.true_negatives:,} rightly passed. The hardest misses and "
+        "false alarms are shown in report.html"
+    )
+
+
+def _limits(evidence: RunEvidence) -> str | None:
+    return " ".join(list_limits(evidence))
+
+
+def _protocol(evidence: RunEvidence) -> str | None:
+    return "recipe.toml, prepare.toml and environment.json of the run" if evidence.settings else None
+
+
+def _availability(evidence: RunEvidence) -> str | None:
+    commit = (evidence.environment or {}).get("commit")
+    return f"Software: mammoscope, commit {commit}" if commit else None
+
+
+_ANSWER_BY_NUMBER: Mapping[int, tuple[Status, Answer]] = {
+    1: (Status.IN_PART, _kind_of_model),
+    7: (Status.IN_PART, _sources),
+    8: (Status.IN_PART, _left_out),
+    9: (Status.FROM_THE_RUN, _preprocessing),
+    10: (Status.IN_PART, _subsets),
+    12: (Status.IN_PART, _missing),
+    13: (Status.IN_PART, _machines),
+    14: (Status.IN_PART, _standard),
+    19: (Status.FROM_THE_RUN, _partitions),
+    20: (Status.FROM_THE_RUN, _level_of_partitions),
+    21: (Status.IN_PART, _size),
+    22: (Status.FROM_THE_RUN, _model),
+    23: (Status.FROM_THE_RUN, _software),
+    24: (Status.FROM_THE_RUN, _start),
+    25: (Status.FROM_THE_RUN, _training),
+    26: (Status.FROM_THE_RUN, _selection),
+    27: (Status.FROM_THE_RUN, _ensemble),
+    28: (Status.FROM_THE_RUN, _figures),
+    29: (Status.FROM_THE_RUN, _uncertainty),
+    30: (Status.IN_PART, _robustness),
+    32: (Status.FROM_THE_RUN, _internal),
+    35: (Status.FROM_THE_RUN, _numbers),
+    36: (Status.IN_PART, _patients),
+    37: (Status.FROM_THE_RUN, _performance),
+    38: (Status.FROM_THE_RUN, _all_figures),
+    39: (Status.IN_PART, _failures),
+    40: (Status.IN_PART, _limits),
+    42: (Status.IN_PART, _protocol),
+    43: (Status.IN_PART, _availability),
+}
+
+
+def answers_by_section(answers: tuple[ClaimAnswer, ...]) -> Iterator[tuple[str, tuple[ClaimAnswer, ...]]]:
+    """The answers of each section, in order."""
+    for section in _QUESTIONS:
+        yield section, tuple(answer for answer in answers if answer.item.section == section)

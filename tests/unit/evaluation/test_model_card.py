@@ -1,0 +1,209 @@
+"""Model card and CLAIM checklist: what a run fills in, what stays a gap, and that nothing breaks out of a cell."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from mammoscope.evaluation.bootstrap import BootstrapSettings, Estimate
+from mammoscope.evaluation.calibration import measure_calibration
+from mammoscope.evaluation.claim import ITEMS, Status, fill_claim, render_claim
+from mammoscope.evaluation.cross_fitting import cross_fit
+from mammoscope.evaluation.data_flow import trace_data
+from mammoscope.evaluation.evaluation import evaluate_scores
+from mammoscope.evaluation.levels import sample_level
+from mammoscope.evaluation.model_card import render_model_card
+from mammoscope.evaluation.operating_points import OperatingPointSettings
+from mammoscope.evaluation.run_evidence import (
+    GAP,
+    FoldFacts,
+    RunEvidence,
+    describe_cohort,
+    describe_folds,
+    list_settings,
+    tell_estimate,
+)
+
+SETTINGS = BootstrapSettings(n_replicates=100)
+RECIPE = """
+seed = 3
+keep = "best"
+[backbone]
+name = "some_net"
+weights = "/home/anna/weights.safetensors"
+[balance]
+match = ["view", "site"]
+[head]
+layers = []
+batch_norm = false
+"""
+ENVIRONMENT = {
+    "schema_version": 1,
+    "versions": {"python": "3.11", "torch": "2.0"},
+    "commit": "abc123",
+    "seed": 3,
+    "cohort": "/home/anna/cohort",
+    "sources": ["rsna"],
+    "manifest_hash": "f00",
+}
+
+
+@pytest.fixture(scope="module")
+def bare(cohort: pl.DataFrame) -> RunEvidence:
+    """A run of which nothing is at hand but its evaluation."""
+    return RunEvidence(evaluation=evaluate_scores(cohort, SETTINGS))
+
+
+@pytest.fixture
+def full(cohort: pl.DataFrame, bare: RunEvidence, manifest_of: Callable[..., pl.DataFrame]) -> RunEvidence:
+    """A run of which everything is at hand."""
+    manifest = manifest_of([True, False, None, True, False]).with_columns(machine=pl.lit("m|1<b>[x](y)"))
+    breasts = sample_level(cohort, "breast")
+    return replace(
+        bare,
+        environment=ENVIRONMENT,
+        recipe=RECIPE,
+        preparation='rows = 512\nexcluded = ["for_processing"]',
+        cohort=describe_cohort(manifest),
+        folds=describe_folds(cohort),
+        flow=trace_data(cohort, manifest=manifest),
+        operating_points=cross_fit(cohort, OperatingPointSettings(), SETTINGS),
+        calibration=measure_calibration(breasts.scores, breasts.outcomes, patients=breasts.patients, settings=SETTINGS),
+        groups=tuple(group for group in bare.evaluation.groups if group.level == "breast"),
+    )
+
+
+def test_a_card_says_what_was_measured(full: RunEvidence) -> None:
+    card = render_model_card(full)
+    breast = full.evaluation.breast
+    assert breast.auc.interval is not None
+    assert f"| AUC | {breast.auc.value:.3f} ({breast.auc.interval.low:.3f} to {breast.auc.interval.high:.3f})" in card
+    assert "| Number, and cases | 120, 12 | 240, 24 |" in card
+    assert "with 100 replicates and seed 0" in card
+    assert "| seed | 3 |" in card
+    assert "| balance.match | view, site |" in card
+    assert "| head.layers | none |" in card
+    assert "| calibration slope | " in card
+    assert "by fold: 0: 30, 3; 1: 30, 3; 2: 30, 3; 3: 30, 3." in card
+    assert "| Age in years | median 42, 5 to 95 % of the breasts 40 to 44 |" in card
+    assert "density (breasts) | A: 4, B: 2, C: 2, D: 2 |" in card
+    assert "| indexed | 20 | 10 | 2 | 5 |  |" in card
+    assert "excluded = for_processing" in card
+
+
+def test_a_card_keeps_to_itself_where_things_lie(full: RunEvidence) -> None:
+    text = render_model_card(full) + render_claim(full)
+    assert "anna" not in text
+    assert "/home" not in text
+
+
+def test_groups_with_few_cases_are_marked_and_shown(full: RunEvidence) -> None:
+    card = render_model_card(full)
+    rows = re.findall(r"^\| site \| .*$", card, re.MULTILINE)
+    assert len(rows) == 2
+    assert all(row.endswith("| fewer than 10 cases |") for row in rows)
+    assert "2 of 2 groups have fewer than 10 cases" in card
+    few, many = full.groups[0], replace(full.groups[1], n_cases=10)
+    assert render_model_card(replace(full, groups=(few, many))).count("| fewer than 10 cases |") == 1
+
+
+def test_what_is_filled_in_stays_in_its_cell(full: RunEvidence) -> None:
+    card = render_model_card(full)
+    assert r"machine (breasts) | m\|1&lt;b>\[x](y): 10 |" in card
+    tables = [line for line in (card + render_claim(full)).splitlines() if line.startswith("|")]
+    assert all(line.endswith("|") for line in tables)
+
+
+@pytest.mark.parametrize("render", [render_model_card, render_claim])
+def test_tables_have_as_many_cells_in_each_row(full: RunEvidence, render: Callable[[RunEvidence], str]) -> None:
+    lines = render(full).splitlines()
+    for before, line in zip(["", *lines], lines, strict=False):
+        if line.startswith("|") and before.startswith("|"):
+            assert len(re.findall(r"(?<!\\)\|", line)) == len(re.findall(r"(?<!\\)\|", before)), line
+        if line.startswith("|") and not before.startswith("|"):
+            assert before == "", f"a table needs an empty line before it: {before!r}"
+
+
+def test_what_a_run_cannot_know_is_a_gap(bare: RunEvidence, full: RunEvidence) -> None:
+    for card in (render_model_card(bare), render_model_card(full)):
+        for asked in ("Developed by, and when", "Users, setting", "How cancer, and its absence", "a choice of values"):
+            (line,) = [line for line in card.splitlines() if asked in line]
+            assert GAP in line
+    card = render_model_card(bare)
+    assert "Recipe: not at hand." in card
+    assert "Manifest: not at hand." in card
+    assert "Operating points: not at hand." in card
+    assert "Not measured for this card" in card
+    assert "The scores name no groups" in card
+    assert "Environment | not recorded" in card
+
+
+def test_limits_follow_from_the_run(full: RunEvidence, bare: RunEvidence) -> None:
+    card = render_model_card(full)
+    assert "There are 12 cases: read the intervals" in card
+    assert "The share of cases, 10.0" in card
+    assert "Not recorded, of 10 breasts: birads of 10, implant of 10, invasive of 10, manufacturer of 10." in card
+    assert "synthetic" not in card
+    synthetic = replace(bare, environment=ENVIRONMENT | {"sources": ["phantom"]})
+    assert "All images of this run are synthetic" in render_model_card(synthetic)
+    breast = replace(bare.evaluation.breast, n_cases=500, n=100_000, n_undetermined=7)
+    screening = replace(bare, evaluation=replace(bare.evaluation, breast=breast))
+    card = render_model_card(screening)
+    assert "read the intervals, not the figures" not in card
+    assert "higher than in screening" not in card
+    assert "7 breasts have no known outcome" in card
+
+
+def test_settings_are_told_by_their_path() -> None:
+    assert dict(list_settings(RECIPE)) == {
+        "seed": "3",
+        "keep": "best",
+        "backbone.name": "some_net",
+        "balance.match": "view, site",
+        "head.layers": "none",
+        "head.batch_norm": "false",
+    }
+    assert dict(list_settings(None)) == {}
+
+
+def test_a_figure_without_an_interval_says_why() -> None:
+    assert tell_estimate(Estimate(0.5, None, "no interval: few")) == "0.500 (no interval: few)"
+    assert tell_estimate(Estimate(None, None, "undefined: none")) == "undefined: none"
+    assert tell_estimate(Estimate(None, None, "")) == "undefined"
+
+
+def test_folds_are_those_that_were_scored(cohort: pl.DataFrame) -> None:
+    assert describe_folds(cohort.filter(pl.col("fold") == 2)) == (FoldFacts("2", 30, 3),)
+    assert describe_folds(cohort.with_columns(fold=pl.lit(None, pl.Int64))) == ()
+
+
+def test_the_checklist_has_its_44_items_once(full: RunEvidence) -> None:
+    assert [item.number for item in ITEMS] == list(range(1, 45))
+    assert len({item.question for item in ITEMS}) == 44
+    text = render_claim(full)
+    assert [int(number) for number in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)] == list(range(1, 45))
+
+
+def test_the_checklist_is_filled_as_far_as_the_run_goes(bare: RunEvidence, full: RunEvidence) -> None:
+    by_number = {answer.item.number: answer for answer in fill_claim(full)}
+    assert by_number[20].answer == "By patient: a table with a patient in two folds is refused"
+    assert by_number[23].answer == "python 3.11, torch 2.0"
+    assert "AUC of breasts" in str(by_number[37].answer)
+    assert "cases found" in str(by_number[39].answer)
+    assert by_number[24] == replace(by_number[24], status=Status.GAP, answer=None)  # the weights are a place on a disk
+    n_gaps = {
+        name: sum(answer.status is Status.GAP for answer in fill_claim(each))
+        for name, each in {"bare": bare, "full": full}.items()
+    }
+    assert n_gaps == {"bare": 37, "full": 17}
+    for answer in fill_claim(bare):
+        assert (answer.answer is None) == (answer.status is Status.GAP)
+    assert render_claim(bare).count(GAP) == 37
+
+
+def test_what_only_authors_know_is_never_answered(full: RunEvidence) -> None:
+    left_to_authors = {2, 3, 4, 5, 6, 11, 15, 16, 17, 18, 31, 33, 34, 41, 44}
+    gaps = {answer.item.number for answer in fill_claim(full) if answer.status is Status.GAP}
+    assert left_to_authors <= gaps
