@@ -196,8 +196,8 @@ def _machines(evidence: RunEvidence) -> str | None:
 
 
 def _standard(evidence: RunEvidence) -> str | None:
-    breast = evidence.evaluation.breast
-    return f"The outcome is that of the breast: {breast.n_cases:,} of {breast.n:,} with cancer" if breast.n else None
+    main = evidence.evaluation.main
+    return f"The outcome is that of the {main.level}: {main.n_cases:,} of {main.n:,} with cancer" if main.n else None
 
 
 def _partitions(evidence: RunEvidence) -> str | None:
@@ -210,12 +210,12 @@ def _level_of_partitions(evidence: RunEvidence) -> str | None:
 
 
 def _size(evidence: RunEvidence) -> str | None:
-    breast = evidence.evaluation.breast
-    interval = breast.auc.interval
+    main = evidence.evaluation.main
+    interval = main.auc.interval
     if interval is None:
         return None
     width = interval.high - interval.low
-    return f"No number was fixed by the run; {breast.n_cases:,} cases give the AUC an interval {width:.3f} wide"
+    return f"No number was fixed by the run; {main.n_cases:,} cases give the AUC an interval {width:.3f} wide"
 
 
 def _model(evidence: RunEvidence) -> str | None:
@@ -264,7 +264,7 @@ def _uncertainty(evidence: RunEvidence) -> str | None:
 
 
 def _robustness(evidence: RunEvidence) -> str | None:
-    columns = dict.fromkeys(group.grouped_by or "" for group in evidence.groups)
+    columns = [grouping.column for grouping in evidence.evaluation.groupings]
     return f"Figures by {', '.join(columns)}; nothing was perturbed" if columns else None
 
 
@@ -291,21 +291,24 @@ def _patients(evidence: RunEvidence) -> str | None:
 
 
 def _performance(evidence: RunEvidence) -> str | None:
-    breast = evidence.evaluation.breast
-    return f"AUC of breasts {tell_estimate(breast.auc)}; {len(evidence.groups)} groups in model-card.md and report.html"
+    main = evidence.evaluation.main
+    n_groups = sum(len(grouping.groups) for grouping in evidence.evaluation.groupings)
+    return f"AUC of {main.level}s {tell_estimate(main.auc)}; {n_groups} groups in model-card.md and report.html"
 
 
 def _all_figures(evidence: RunEvidence) -> str | None:
-    breast = evidence.evaluation.breast
-    estimates = {"AUC": breast.auc, "average precision": breast.average_precision, "pF1": breast.pf1}
-    if evidence.operating_points is not None and evidence.operating_points.points:
-        point = evidence.operating_points.points[0]
+    main = evidence.evaluation.main
+    estimates = {"AUC": main.auc, "average precision": main.average_precision, "pF1": main.pf1}
+    points = evidence.evaluation.operating_points
+    if points is not None and points.points:
+        point = points.points[0]
         estimates |= {f"sensitivity at {point.name}": point.sensitivity, "specificity there": point.specificity}
     return "; ".join(f"{name} {tell_estimate(each)}" for name, each in estimates.items())
 
 
 def _failures(evidence: RunEvidence) -> str | None:
-    points = () if evidence.operating_points is None else evidence.operating_points.points
+    of_run = evidence.evaluation.operating_points
+    points = () if of_run is None else of_run.points
     counted = next((point for point in points if point.counts is not None), None)
     if counted is None or counted.counts is None:
         return None

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from mammoscope.evaluation.bootstrap import Estimate
 from mammoscope.evaluation.calibration import Calibration
-from mammoscope.evaluation.evaluation import SampleResult
 from mammoscope.evaluation.operating_points import CrossFittedPoint
 from mammoscope.evaluation.report import facts_of
-from mammoscope.evaluation.run_evidence import FEW_CASES, RunEvidence, list_settings, markdown_template
+from mammoscope.evaluation.run_evidence import RunEvidence, list_settings, markdown_template
+from mammoscope.evaluation.subgroups import FEW, GroupingResult
 from mammoscope.pages.page import format_share
 
 FILE_NAME = "model-card.md"
@@ -30,7 +30,9 @@ _CALIBRATION = (
 
 def render_model_card(evidence: RunEvidence) -> str:
     """The card, as Markdown; equal input gives equal text."""
-    breast = evidence.evaluation.breast
+    evaluation = evidence.evaluation
+    points = evaluation.operating_points
+    groups = [row for grouping in evaluation.groupings for row in _group_rows(grouping)]
     card = markdown_template("model_card.md.j2").render(
         is_synthetic=set(evidence.sources) == {_PHANTOM},
         sources=evidence.sources,
@@ -40,28 +42,22 @@ def render_model_card(evidence: RunEvidence) -> str:
         cohort=evidence.cohort,
         folds=evidence.folds,
         flow=evidence.flow,
-        breast=breast,
-        image=evidence.evaluation.image,
-        bootstrap=evidence.evaluation.bootstrap,
-        confidence=f"{evidence.evaluation.bootstrap.confidence:.0%}".replace("%", " %"),
-        points=() if evidence.operating_points is None else tuple(_rows_of(evidence.operating_points.points)),
-        groups=[_group_row(group) for group in evidence.groups],
-        few_cases=FEW_CASES,
-        n_small_groups=sum(is_small(group) for group in evidence.groups),
-        calibration=None if evidence.calibration is None else _calibration_rows(evidence.calibration),
+        levels=evaluation.levels,
+        bootstrap=evaluation.bootstrap,
+        confidence=f"{evaluation.bootstrap.confidence:.0%}".replace("%", " %"),
+        points=() if points is None else tuple(_rows_of(points.points)),
+        groups=groups,
+        few=FEW,
+        n_small_groups=sum(bool(row["mark"]) for row in groups),
+        calibration=_calibration_rows(evaluation.calibration.before),
         limits=tuple(list_limits(evidence)),
     )
     return card.strip() + "\n"
 
 
-def is_small(group: SampleResult) -> bool:
-    """Whether a group has too few cases for its figures to say much."""
-    return group.n_cases < FEW_CASES
-
-
 def list_limits(evidence: RunEvidence) -> Iterator[str]:
     """The limits that follow from the run itself, a sentence each."""
-    breast, folds = evidence.evaluation.breast, evidence.folds
+    main, folds = evidence.evaluation.main, evidence.folds
     if set(evidence.sources) == {_PHANTOM}:
         yield "All images are synthetic: no figure here says anything about real mammograms."
     yield (
@@ -69,21 +65,22 @@ def list_limits(evidence: RunEvidence) -> Iterator[str]:
         + ("folds that the network that scored them was not trained on, " if folds else "the scores of this run, ")
         + "of the same cohort: internal testing. Elsewhere expect less; no external cohort is part of this run."
     )
-    if breast.n_cases < _FEW_CASES_IN_ALL:
-        yield f"There are {breast.n_cases:,} cases: read the intervals, not the figures."
-    share = breast.share_of_cases
+    if main.n_cases < _FEW_CASES_IN_ALL:
+        yield f"There are {main.n_cases:,} cases: read the intervals, not the figures."
+    share = main.share_of_cases
     if share is not None and share > _HIGHEST_SHARE_OF_SCREENING:
         yield (
-            f"The share of cases, {format_share(share)} of the breasts, is higher than in screening: average "
+            f"The share of cases, {format_share(share)} of the {main.level}s, is higher than in screening: average "
             "precision, pF1 and predictive values are lower there."
         )
-    if breast.n_undetermined:
-        yield f"{breast.n_undetermined:,} breasts have no known outcome and are in no figure."
-    small = [group for group in evidence.groups if is_small(group)]
-    if small:
+    if main.n_undetermined:
+        yield f"{main.n_undetermined:,} {main.level}s have no known outcome and are in no figure."
+    groups = [group for grouping in evidence.evaluation.groupings for group in grouping.groups]
+    n_small = sum(group.is_small for group in groups)
+    if n_small:
         yield (
-            f"{len(small)} of {len(evidence.groups)} groups have fewer than {FEW_CASES} cases: their figures may be "
-            "far off in either direction."
+            f"{n_small} of {len(groups)} groups have fewer than {FEW} cases or controls: their figures may be far off "
+            "in either direction."
         )
     yield from _tell_missing(evidence)
 
@@ -104,13 +101,10 @@ def _rows_of(points: tuple[CrossFittedPoint, ...]) -> Iterator[tuple[str, Estima
         yield point.chosen_for, point.threshold, point.sensitivity, point.specificity, point.ppv
 
 
-def _group_row(group: SampleResult) -> dict[str, object]:
-    return {
-        "column": group.grouped_by,
-        "name": "not recorded" if group.group is None else group.group,
-        "result": group,
-        "mark": f"fewer than {FEW_CASES} cases" if is_small(group) else "",
-    }
+def _group_rows(grouping: GroupingResult) -> Iterator[dict[str, object]]:
+    for group in grouping.groups:
+        mark = f"fewer than {FEW} cases or controls" if group.is_small else ""
+        yield {"column": grouping.column, "level": grouping.level, "result": group, "mark": mark}
 
 
 def _calibration_rows(calibration: Calibration) -> tuple[tuple[str, Estimate], ...]:

@@ -22,7 +22,7 @@ from mammoscope.evaluation.bootstrap import (
     why_no_interval,
 )
 from mammoscope.evaluation.discrimination import Ranking, rank, roc_curve, why_undefined
-from mammoscope.evaluation.evaluation import ROC_RATES, RocBand
+from mammoscope.evaluation.headline import ROC_RATES, RocBand
 from mammoscope.evaluation.multireader import GroupMean, Readers, compare_with_readers, mean_of_readers
 from mammoscope.evaluation.reader_study import ReaderStudy
 

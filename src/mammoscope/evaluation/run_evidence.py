@@ -9,16 +9,13 @@ import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from mammoscope.evaluation.bootstrap import Estimate
-from mammoscope.evaluation.calibration import Calibration
 from mammoscope.evaluation.data_flow import DataFlow
-from mammoscope.evaluation.evaluation import Evaluation, SampleResult
-from mammoscope.evaluation.operating_points import OperatingPoints
+from mammoscope.evaluation.evaluation import Evaluation
 from mammoscope.evaluation.scores import list_breasts
 from mammoscope.exam import BREAST
 from mammoscope.pages.page import format_decimal, format_share
 
 GAP: Final = "*to be filled by the authors*"
-FEW_CASES = 10  # in a group with fewer, one case more or less moves every figure
 _NAMED_AT_MOST = 12
 _DESCRIBED = ("age_years", "density", "birads", "implant", "invasive", "site", "machine", "manufacturer")
 
@@ -60,9 +57,6 @@ class RunEvidence:
         cohort: of the manifest.
         folds: that were scored, each by a network that was trained on none of its patients.
         flow: from found to used.
-        operating_points: of the run.
-        calibration: of its breast scores.
-        groups: the results of all groups of breasts.
     """
 
     evaluation: Evaluation
@@ -72,9 +66,6 @@ class RunEvidence:
     cohort: CohortFacts | None = None
     folds: tuple[FoldFacts, ...] = ()
     flow: DataFlow | None = None
-    operating_points: OperatingPoints | None = None
-    calibration: Calibration | None = None
-    groups: tuple[SampleResult, ...] = ()
 
     @property
     def settings(self) -> Mapping[str, str]:

@@ -8,14 +8,10 @@ import polars as pl
 import pytest
 
 from mammoscope.evaluation.bootstrap import BootstrapSettings, Estimate
-from mammoscope.evaluation.calibration import measure_calibration
 from mammoscope.evaluation.claim import ITEMS, Status, fill_claim, render_claim
-from mammoscope.evaluation.cross_fitting import cross_fit
 from mammoscope.evaluation.data_flow import trace_data
-from mammoscope.evaluation.evaluation import evaluate_scores
-from mammoscope.evaluation.levels import sample_level
+from mammoscope.evaluation.evaluation import EvaluationSettings, evaluate_scores
 from mammoscope.evaluation.model_card import render_model_card
-from mammoscope.evaluation.operating_points import OperatingPointSettings
 from mammoscope.evaluation.run_evidence import (
     GAP,
     FoldFacts,
@@ -26,7 +22,7 @@ from mammoscope.evaluation.run_evidence import (
     tell_estimate,
 )
 
-SETTINGS = BootstrapSettings(n_replicates=100)
+SETTINGS = EvaluationSettings(BootstrapSettings(n_replicates=100))
 RECIPE = """
 seed = 3
 keep = "best"
@@ -60,7 +56,6 @@ def bare(cohort: pl.DataFrame) -> RunEvidence:
 def full(cohort: pl.DataFrame, bare: RunEvidence, manifest_of: Callable[..., pl.DataFrame]) -> RunEvidence:
     """A run of which everything is at hand."""
     manifest = manifest_of([True, False, None, True, False]).with_columns(machine=pl.lit("m|1<b>[x](y)"))
-    breasts = sample_level(cohort, "breast")
     return replace(
         bare,
         environment=ENVIRONMENT,
@@ -69,18 +64,15 @@ def full(cohort: pl.DataFrame, bare: RunEvidence, manifest_of: Callable[..., pl.
         cohort=describe_cohort(manifest),
         folds=describe_folds(cohort),
         flow=trace_data(cohort, manifest=manifest),
-        operating_points=cross_fit(cohort, OperatingPointSettings(), SETTINGS),
-        calibration=measure_calibration(breasts.scores, breasts.outcomes, patients=breasts.patients, settings=SETTINGS),
-        groups=tuple(group for group in bare.evaluation.groups if group.level == "breast"),
     )
 
 
 def test_a_card_says_what_was_measured(full: RunEvidence) -> None:
     card = render_model_card(full)
-    breast = full.evaluation.breast
+    breast = full.evaluation.main
     assert breast.auc.interval is not None
     assert f"| AUC | {breast.auc.value:.3f} ({breast.auc.interval.low:.3f} to {breast.auc.interval.high:.3f})" in card
-    assert "| Number, and cases | 120, 12 | 240, 24 |" in card
+    assert "| Number, and cases | 120, 12 | 60, 12 | 240, 24 |" in card
     assert "with 100 replicates and seed 0" in card
     assert "| seed | 3 |" in card
     assert "| balance.match | view, site |" in card
@@ -103,10 +95,10 @@ def test_groups_with_few_cases_are_marked_and_shown(full: RunEvidence) -> None:
     card = render_model_card(full)
     rows = re.findall(r"^\| site \| .*$", card, re.MULTILINE)
     assert len(rows) == 2
-    assert all(row.endswith("| fewer than 10 cases |") for row in rows)
-    assert "2 of 2 groups have fewer than 10 cases" in card
-    few, many = full.groups[0], replace(full.groups[1], n_cases=10)
-    assert render_model_card(replace(full, groups=(few, many))).count("| fewer than 10 cases |") == 1
+    assert all(row.endswith("| fewer than 10 cases or controls |") for row in rows)
+    views = re.findall(r"^\| view \| .*$", card, re.MULTILINE)  # of images, of which twelve show cancer in each view
+    assert [row.endswith("|  |") for row in views] == [True, True]
+    assert "3 of 6 groups have fewer than 10 cases or controls" in card
 
 
 def test_what_is_filled_in_stays_in_its_cell(full: RunEvidence) -> None:
@@ -134,9 +126,6 @@ def test_what_a_run_cannot_know_is_a_gap(bare: RunEvidence, full: RunEvidence) -
     card = render_model_card(bare)
     assert "Recipe: not at hand." in card
     assert "Manifest: not at hand." in card
-    assert "Operating points: not at hand." in card
-    assert "Not measured for this card" in card
-    assert "The scores name no groups" in card
     assert "Environment | not recorded" in card
 
 
@@ -148,8 +137,9 @@ def test_limits_follow_from_the_run(full: RunEvidence, bare: RunEvidence) -> Non
     assert "synthetic" not in card
     synthetic = replace(bare, environment=ENVIRONMENT | {"sources": ["phantom"]})
     assert "All images of this run are synthetic" in render_model_card(synthetic)
-    breast = replace(bare.evaluation.breast, n_cases=500, n=100_000, n_undetermined=7)
-    screening = replace(bare, evaluation=replace(bare.evaluation, breast=breast))
+    breast, *others = bare.evaluation.levels
+    large = replace(breast, n_cases=500, n=100_000, n_undetermined=7)
+    screening = replace(bare, evaluation=replace(bare.evaluation, levels=(large, *others)))
     card = render_model_card(screening)
     assert "read the intervals, not the figures" not in card
     assert "higher than in screening" not in card
@@ -197,10 +187,10 @@ def test_the_checklist_is_filled_as_far_as_the_run_goes(bare: RunEvidence, full:
         name: sum(answer.status is Status.GAP for answer in fill_claim(each))
         for name, each in {"bare": bare, "full": full}.items()
     }
-    assert n_gaps == {"bare": 37, "full": 17}
+    assert n_gaps == {"bare": 35, "full": 17}
     for answer in fill_claim(bare):
         assert (answer.answer is None) == (answer.status is Status.GAP)
-    assert render_claim(bare).count(GAP) == 37
+    assert render_claim(bare).count(GAP) == 35
 
 
 def test_what_only_authors_know_is_never_answered(full: RunEvidence) -> None:
