@@ -1,6 +1,7 @@
 """`mammoscope evaluate`: scores and outcomes, of a run or of anybody, to figures with intervals, and a report."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,33 +11,19 @@ from mammoscope.cli.console import JsonOption, print_summary, progress_bar, warn
 from mammoscope.errors import StoreError, UserInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    import polars as pl
-
     from mammoscope.evaluation.bootstrap import BootstrapSettings
     from mammoscope.evaluation.evaluation import Evaluation, EvaluationPlan
-    from mammoscope.evaluation.given_scores import GivenScores, GivenSettings
-    from mammoscope.evaluation.operating_points import OperatingPoints
+    from mammoscope.evaluation.localisation import Localisation
+    from mammoscope.evaluation.multireader import Readers
     from mammoscope.evaluation.pictures import Picture
+    from mammoscope.evaluation.readers_on_roc import ReadersOnRoc
     from mammoscope.evaluation.report import NamedComparison, Surroundings
+    from mammoscope.evaluation.run_evidence import RunEvidence
     from mammoscope.evaluation.run_folder import Run
+    from mammoscope.evaluation.subject import Subject
 
 
-@dataclass(frozen=True, slots=True)
-class _Subject:
-    """What is evaluated: scores, what is known beside them, and what else stands in their table."""
-
-    name: str
-    scores: "pl.DataFrame"
-    facts: "tuple[pl.DataFrame, ...]"
-    points: "OperatingPoints | None"
-    others: "Mapping[str, pl.DataFrame]"
-    remarks: tuple[str, ...]
-    run: "Run | None"
-
-
-def evaluate(  # the options of the command
+def evaluate(
     run: Annotated[
         Path | None, typer.Argument(help="The folder of a run, with scores.parquet in it.", show_default=False)
     ] = None,
@@ -55,8 +42,14 @@ def evaluate(  # the options of the command
     score_column: Annotated[
         list[str] | None, typer.Option("--score-column", help="A column of scores; the first leads, others compare.")
     ] = None,
+    reader: Annotated[
+        list[str] | None, typer.Option("--reader", help="A column of a reader's ratings; any number of times.")
+    ] = None,
     scale: Annotated[
         list[str] | None, typer.Option("--scale", help="The range of a column of ratings: reader_1=1:5")
+    ] = None,
+    cut: Annotated[
+        float | None, typer.Option("--cut", help="The share of their scale at which readers recall: 0.5")
     ] = None,
     by: Annotated[
         list[str] | None, typer.Option("--by", help="One more column to group by; any number of times.")
@@ -64,6 +57,8 @@ def evaluate(  # the options of the command
     prevalence: Annotated[
         float | None, typer.Option("--prevalence", help="The share of cases where the scores are to be used: 0.005")
     ] = None,
+    marks: Annotated[Path | None, typer.Option("--marks", help="A table of marks, for FROC; needs --lesions.")] = None,
+    lesions: Annotated[Path | None, typer.Option("--lesions", help="A table of the true lesions' boxes.")] = None,
     exclude_unmatched: Annotated[
         bool, typer.Option("--exclude-unmatched", help="Leave out scores that the truth does not know.")
     ] = False,
@@ -80,7 +75,7 @@ def evaluate(  # the options of the command
 ) -> None:
     """Measure scores: discrimination, operating points, calibration and groups, each with intervals over patients.
 
-    Writes evaluation.json and report.html.
+    Writes evaluation.json, report.html, model-card.md and claim.md.
 
     Example: mammoscope evaluate runs/first
 
@@ -91,48 +86,44 @@ def evaluate(  # the options of the command
     from mammoscope.evaluation.evaluation import evaluate as evaluate_plan
     from mammoscope.evaluation.given_scores import GivenSettings
     from mammoscope.evaluation.grouping import COLUMNS
-    from mammoscope.evaluation.report import render
-    from mammoscope.files import write_json, write_text
+    from mammoscope.evaluation.subject import add_others, read_run_subject, read_scores_subject
 
-    if (run is None) == (scores is None):
-        raise UserInputError("evaluate: expected the folder of a run or --scores FILE, and not both; give one")
+    if (marks is None) != (lesions is None):
+        raise UserInputError("evaluate: found one of --marks and --lesions, expected both; give the other too")
+    readers = reader or []
     given = GivenSettings(
         score_columns=tuple(score_column or ()),
         scales=_parse_scales(scale or []),
         exclude_unmatched=exclude_unmatched,
     )
+    if run is not None and scores is None:
+        subject = read_run_subject(run, cohort)
+    elif scores is not None and run is None:
+        subject = read_scores_subject(scores, truth=truth, settings=given, readers=readers)
+    else:
+        raise UserInputError("evaluate: expected the folder of a run or --scores FILE, and not both; give one")
+    subject = add_others(subject, compare or [], truth=truth, settings=given, readers=readers)
     bootstrap = BootstrapSettings(n_replicates=replicates, seed=seed)
-    settings = EvaluationSettings(
-        bootstrap, prevalence=prevalence, columns=tuple(dict.fromkeys((*COLUMNS, *(by or ()))))
-    )
-    subject = _open_run(run, cohort) if run is not None else _open_scores(_given(scores), truth, given)
-    plan = plan_evaluation(subject.scores, settings, facts=subject.facts, operating_points=subject.points)
-    others = dict(subject.others) | _read_others(compare or [], truth, subject, given)
-    total = plan.n_replicates + len(others) * replicates
-    with progress_bar("bootstrap", total=total) as advance:
+    columns = tuple(dict.fromkeys((*COLUMNS, *(by or ()))))
+    settings = EvaluationSettings(bootstrap, prevalence=prevalence, columns=columns)
+    plan = plan_evaluation(subject.scores, settings, facts=subject.facts, operating_points=subject.operating_points)
+    n_steps = sum(not other.is_reader for other in subject.others.values()) + bool(readers) + (marks is not None)
+    with progress_bar("bootstrap", total=plan.n_replicates + n_steps * replicates) as advance:
         evaluation = evaluate_plan(plan, advance=advance)
-        comparisons = _compare(subject, others, plan, bootstrap, advance)
-    around = _surround(subject, store, comparisons)
+        comparisons = _compare(subject, plan, bootstrap, advance)
+        placed = _place_readers(subject, plan, cut, bootstrap, advance)
+        found = None if marks is None or lesions is None else _localise(marks, lesions, subject, bootstrap, advance)
     folder = output or run or Path("evaluation")
-    folder.mkdir(parents=True, exist_ok=True)
-    content = evaluation.to_json() | {
-        "comparisons": [asdict(each) for each in comparisons],
-        "remarks": list(subject.remarks),
-    }
-    write_json(folder / "evaluation.json", content)
-    write_text(folder / "report.html", render(evaluation, around))
+    store = store or _recorded_store(subject)
+    around = _surround(subject, store, comparisons, readers=placed, localisation=found)
+    evidence = _gather(subject, evaluation, folder=run, store=store)
+    _write(folder, evidence, around)
     for remark in subject.remarks:
         warn(remark)
     _print(evaluation, report=folder / "report.html", as_json=as_json)
 
 
-def _given(scores: Path | None) -> Path:
-    if scores is None:  # which was refused before
-        raise UserInputError("evaluate: expected --scores FILE")
-    return scores
-
-
-def _parse_scales(assignments: "Sequence[str]") -> dict[str, tuple[float, float]]:
+def _parse_scales(assignments: Sequence[str]) -> dict[str, tuple[float, float]]:
     scales = {}
     for assignment in assignments:
         name, _, ends = assignment.partition("=")
@@ -146,72 +137,10 @@ def _parse_scales(assignments: "Sequence[str]") -> dict[str, tuple[float, float]
     return scales
 
 
-def _open_run(folder: Path, cohort: Path | None) -> _Subject:
-    """The scores of a run, with its cohort where that is at hand."""
-    from mammoscope.cohort.manifest import manifest_path
-    from mammoscope.evaluation.facts import read_facts
-    from mammoscope.evaluation.operating_points import FILE_NAME, read_operating_points
-    from mammoscope.evaluation.run_folder import read_run
-
-    content = read_run(folder)
-    points = read_operating_points(folder / FILE_NAME) if (folder / FILE_NAME).is_file() else None
-    recorded = (content.environment or {}).get("cohort")
-    if cohort is None and isinstance(recorded, str) and manifest_path(Path(recorded)).is_file():
-        cohort = Path(recorded)
-    facts = () if cohort is None else (read_facts(cohort),)
-    remarks = () if facts else ("groups: the cohort of the run is not at hand; name it with --cohort",)
-    return _Subject("a run", content.scores, facts, points, {}, remarks, content)
-
-
-def _open_scores(path: Path, truth: Path | None, settings: "GivenSettings") -> _Subject:
-    """The scores of a table of anybody: its first column leads, and the others are compared with it."""
-    from mammoscope.evaluation.facts import read_facts
-    from mammoscope.evaluation.given_scores import read_given_scores
-    from mammoscope.evaluation.truth import read_truth
-
-    given = read_given_scores(path, truth=None if truth is None else read_truth(truth), settings=settings)
-    tables = _name_tables(path, given)
-    (name, table), *others = tables.items()
-    facts = [read_facts(each) for each in (truth, path) if each is not None]
-    return _Subject(name, table, tuple(facts), None, dict(others), given.remarks, None)
-
-
-def _name_tables(path: Path, given: "GivenScores") -> "dict[str, pl.DataFrame]":
-    """The tables by what people call them: the file's name, with the column's where there are several."""
-    return {
-        path.stem if len(given.tables) == 1 else f"{path.stem}, {column}": table
-        for column, table in given.tables.items()
-    }
-
-
-def _read_others(
-    paths: "Sequence[Path]", truth: Path | None, subject: _Subject, settings: "GivenSettings"
-) -> "dict[str, pl.DataFrame]":
-    """The scores to compare with; outcomes that their tables lack are those of the truth, or else of the subject."""
-    from dataclasses import replace
-
-    from mammoscope.evaluation.facts import truth_of_scores
-    from mammoscope.evaluation.given_scores import read_given_scores
-    from mammoscope.evaluation.truth import read_truth
-
-    known = truth_of_scores(subject.scores, subject.name) if truth is None else read_truth(truth)
-    others: dict[str, pl.DataFrame] = {}
-    for path in paths:
-        given = read_given_scores(path, truth=known, settings=replace(settings, score_columns=()))
-        for name, table in _name_tables(path, given).items():
-            if name in others or name == subject.name:
-                raise UserInputError(f"--compare {path}: found two tables called {name}; rename one of the files")
-            others[name] = table
-    return others
-
-
 def _compare(
-    subject: _Subject,
-    others: "Mapping[str, pl.DataFrame]",
-    plan: "EvaluationPlan",
-    bootstrap: "BootstrapSettings",
-    advance: "Callable[[int], None]",
+    subject: "Subject", plan: "EvaluationPlan", bootstrap: "BootstrapSettings", advance: Callable[[int], None]
 ) -> "tuple[NamedComparison, ...]":
+    """The subject's scores against those of all others that are no readers'."""
     from mammoscope.evaluation.levels import sample_level
     from mammoscope.evaluation.pairing import compare_samples
     from mammoscope.evaluation.report import NamedComparison
@@ -219,27 +148,81 @@ def _compare(
     main = plan.samples[0]
     return tuple(
         NamedComparison(
-            subject.name, name, compare_samples(main, sample_level(table, main.level), bootstrap, advance=advance)
+            subject.name, name, compare_samples(main, sample_level(other.table, main.level), bootstrap, advance=advance)
         )
-        for name, table in others.items()
+        for name, other in subject.others.items()
+        if not other.is_reader
     )
 
 
-def _surround(subject: _Subject, store: Path | None, comparisons: "tuple[NamedComparison, ...]") -> "Surroundings":
+def _place_readers(
+    subject: "Subject",
+    plan: "EvaluationPlan",
+    cut: float | None,
+    bootstrap: "BootstrapSettings",
+    advance: Callable[[int], None],
+) -> "ReadersOnRoc | None":
+    """The readers on the ROC with the subject's scores beside them; one reader stands for herself."""
+    from mammoscope.evaluation.reader_study import cross_readers
+    from mammoscope.evaluation.readers_on_roc import place_readers
+    from mammoscope.evaluation.subject import sample_readers
+
+    samples = sample_readers(subject, plan.samples[0].level)
+    if not samples:
+        return None
+    study = cross_readers(samples, model=plan.samples[0])
+    kind: Readers = "random" if len(samples) > 1 else "fixed"
+    return place_readers(study, settings=bootstrap, cut=cut, readers=kind, advance=advance)
+
+
+def _localise(
+    marks: Path, lesions: Path, subject: "Subject", bootstrap: "BootstrapSettings", advance: Callable[[int], None]
+) -> "Localisation":
+    from mammoscope.evaluation.levels import sample_level
+    from mammoscope.evaluation.localisation import judge_marks, measure_localisation
+    from mammoscope.evaluation.marks import read_lesions, read_marks
+
+    images = sample_level(subject.scores, "image").rows
+    judged = judge_marks(read_marks(marks), read_lesions(lesions), images)
+    return measure_localisation(judged, settings=bootstrap, advance=advance)
+
+
+def _recorded_store(subject: "Subject") -> Path | None:
+    """The store that a run names, where it still stands there."""
+    environment = None if subject.run is None else subject.run.environment
+    recorded = (environment or {}).get("store")
+    return Path(recorded) if isinstance(recorded, str) and Path(recorded).is_dir() else None
+
+
+def _surround(
+    subject: "Subject",
+    store: Path | None,
+    comparisons: "tuple[NamedComparison, ...]",
+    *,
+    readers: "ReadersOnRoc | None",
+    localisation: "Localisation | None",
+) -> "Surroundings":
     """What stands on the page beside the figures."""
     from mammoscope.evaluation.report import Surroundings, facts_of
 
+    beside = Surroundings(
+        name=subject.name, comparisons=comparisons, remarks=subject.remarks, readers=readers, localisation=localisation
+    )
     if subject.run is None:
-        return Surroundings(name=subject.name, comparisons=comparisons, remarks=subject.remarks)
+        return beside
+    from dataclasses import replace
+
     pictures, why_no_pictures = _pictures(subject.run, store)
     environment = subject.run.environment
-    return Surroundings(
+    return replace(
+        beside,
+        remarks=(),
         pictures=pictures,
         why_no_pictures=why_no_pictures,
         facts=facts_of(environment),
         histories=subject.run.histories,
         sources=(environment or {}).get("sources", ()),
-        comparisons=comparisons,
+        is_best_epoch=(environment or {}).get("keep") == "best",
     )
 
 
@@ -248,17 +231,69 @@ def _pictures(content: "Run", store: Path | None) -> "tuple[tuple[Picture, ...],
     from mammoscope.evaluation.pictures import choose_calls, draw_pictures
     from mammoscope.imaging.store import open_store
 
-    recorded = None if content.environment is None else content.environment.get("store")
-    if store is None and not (isinstance(recorded, str) and Path(recorded).is_dir()):
+    if store is None:
         return (), "The prepared store of the run was not at hand, so no pictures are shown; name it with --store."
+    recorded = (content.environment or {}).get("store")
     try:
-        pictures = draw_pictures(choose_calls(content.scores), open_store(store or Path(str(recorded))))
+        pictures = draw_pictures(choose_calls(content.scores), open_store(store))
     except StoreError as error:
-        if store is not None:
+        if str(store) != recorded:
             raise
         warn(f"no pictures: {error}")
         return (), "The prepared store of the run cannot be read, so no pictures are shown; name another with --store."
     return pictures, "The prepared store holds none of the images to show, so no pictures are shown."
+
+
+def _gather(subject: "Subject", evaluation: "Evaluation", *, folder: Path | None, store: Path | None) -> "RunEvidence":
+    """All that is at hand of a run, or of scores alone."""
+    from mammoscope.cohort.manifest import SCHEMA
+    from mammoscope.evaluation.data_flow import read_data_flow
+    from mammoscope.evaluation.run_evidence import RunEvidence, describe_cohort, describe_folds
+
+    if subject.run is None or folder is None:
+        return RunEvidence(evaluation=evaluation)
+    texts = {name: folder / f"{name}.toml" for name in ("recipe", "prepare")}
+    recipe, preparation = (path.read_text("utf-8") if path.is_file() else None for path in texts.values())
+    manifest = next((table for table in subject.facts if set(SCHEMA) <= set(table.columns)), None)
+    try:
+        flow = read_data_flow(
+            subject.run.scores,
+            cohort=None if manifest is None else subject.cohort,
+            store=store,
+            environment=subject.run.environment,
+        )
+    except StoreError:  # which was told where its pictures are missed
+        flow = read_data_flow(subject.run.scores, cohort=None if manifest is None else subject.cohort, store=None)
+    return RunEvidence(
+        evaluation=evaluation,
+        environment=subject.run.environment,
+        recipe=recipe,
+        preparation=preparation,
+        cohort=None if manifest is None else describe_cohort(manifest),
+        folds=describe_folds(subject.run.scores),
+        flow=flow,
+    )
+
+
+def _write(folder: Path, evidence: "RunEvidence", around: "Surroundings") -> None:
+    from dataclasses import replace
+
+    from mammoscope.evaluation import claim, model_card
+    from mammoscope.evaluation.report import render
+    from mammoscope.files import write_json, write_text
+
+    parts = {"readers": around.readers, "localisation": around.localisation, "data_flow": evidence.flow}
+    content = {
+        **evidence.evaluation.to_json(),
+        "comparisons": [asdict(each) for each in around.comparisons],
+        **{name: None if part is None else part.to_json() for name, part in parts.items()},
+        "remarks": list(around.remarks),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "evaluation.json", content)
+    write_text(folder / "report.html", render(evidence.evaluation, replace(around, flow=evidence.flow)))
+    write_text(folder / model_card.FILE_NAME, model_card.render_model_card(evidence))
+    write_text(folder / claim.FILE_NAME, claim.render_claim(evidence))
 
 
 def _print(evaluation: "Evaluation", *, report: Path, as_json: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from mammoscope.anatomy import Laterality
 from mammoscope.evaluation.bootstrap import BootstrapSettings, Interval
+from mammoscope.evaluation.data_flow import DataFlow
 from mammoscope.evaluation.delong import DeLongEstimate
 from mammoscope.evaluation.evaluation import Evaluation
 from mammoscope.evaluation.figures import (
@@ -17,9 +18,11 @@ from mammoscope.evaluation.figures import (
     draw_stability,
     title_of,
 )
+from mammoscope.evaluation.localisation import Localisation
 from mammoscope.evaluation.operating_points import CrossFittedPoint, OperatingPoints
 from mammoscope.evaluation.pairing import SampleComparison
 from mammoscope.evaluation.pictures import Call, CallKind, Picture
+from mammoscope.evaluation.readers_on_roc import ReadersOnRoc
 from mammoscope.evaluation.run_folder import History
 from mammoscope.evaluation.subgroups import GroupingResult, GroupResult
 from mammoscope.pages.drawing import Figure
@@ -41,6 +44,10 @@ _SIDE_BY_CODE = {Laterality.LEFT.value: "left", Laterality.RIGHT.value: "right"}
 _PHANTOM = "phantom"
 _FACT_GROUPS = ("versions",)
 _FACT_NAMES = ("version", "commit", "seed", "hash", "backbone", "keep")
+_BEST_EPOCH = (
+    "The weights are those of the epoch with the best figures on the very breasts that are judged here (keep = best), "
+    "so that all figures are somewhat too good."
+)
 _CALLS_SHOWN = ("specificity_90",)  # in the tables of groups; all are in evaluation.json
 _OUTCOME_OF_PARTED = {"all": "", "cases": " (cases of each, against all controls)", "controls": " (all cases)"}
 
@@ -66,6 +73,10 @@ class Surroundings:
     sources: Sequence[str] = ()
     comparisons: Sequence[NamedComparison] = ()
     remarks: Sequence[str] = ()
+    readers: ReadersOnRoc | None = None
+    localisation: Localisation | None = None
+    flow: DataFlow | None = None
+    is_best_epoch: bool = False
 
 
 def render(evaluation: Evaluation, around: Surroundings | None = None) -> str:
@@ -84,7 +95,10 @@ def render(evaluation: Evaluation, around: Surroundings | None = None) -> str:
         n_replicates=evaluation.bootstrap.n_replicates,
         prevalence=evaluation.prevalence,
         folds=evaluation.folds,
-        remarks=[*_remarks(evaluation), *around.remarks],
+        remarks=[*_remarks(evaluation), *([_BEST_EPOCH] if around.is_best_epoch else []), *around.remarks],
+        readers=around.readers,
+        localisation=around.localisation,
+        flow=around.flow,
         roc=None if evaluation.roc is None else draw_roc(evaluation.roc, main),
         scores=draw_scores(evaluation.histogram, main),
         points=() if points is None else points.points,

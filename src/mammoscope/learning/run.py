@@ -82,6 +82,7 @@ def start_run(path: Path, recipe: Recipe, prepare: PrepareSettings, *, made_from
         **describe_environment(),
         "seed": recipe.seed,
         "backbone": recipe.backbone.name,
+        "keep": recipe.keep,
     }
     environment |= made_from
     write_text(path / "recipe.toml", to_toml(recipe))

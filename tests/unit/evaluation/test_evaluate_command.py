@@ -191,6 +191,75 @@ def test_a_run_is_compared_with_a_table_without_outcomes(run: Path, given: Path)
         call(run, "--compare", given, "--compare", given)
 
 
+def test_readers_stand_beside_the_scores(given: Path, truth: Path, tmp_path: Path) -> None:
+    """Two readers: one rates from 1 to 5, one gives scores; the first column of scores leads."""
+    words = ("--scores", given, "--truth", truth, "--reader", "rating", "--reader", "score_other")
+    result = call(*words, "--scale", "rating=1:5", "--cut", 0.5, "-o", tmp_path / "out")
+    assert result.exit_code == 0
+    content = json.loads((tmp_path / "out/evaluation.json").read_text())
+    assert [each["name"] for each in content["readers"]["each"]] == ["rating", "other"]
+    assert content["readers"]["readers"] == "random"
+    assert content["comparisons"] == []
+    page = (tmp_path / "out/report.html").read_text()
+    assert "Beside readers" in page
+    assert f"{content['readers']['each'][0]['sensitivity']['value']:.3f}" in page
+    assert f"{content['readers']['auc_above']['value']:.3f}" in page
+    call("--scores", given, "--truth", truth, "--reader", "rating", "--scale", "rating=1:5", "-o", tmp_path / "one")
+    one = json.loads((tmp_path / "one/evaluation.json").read_text())["readers"]
+    assert one["readers"] == "fixed"
+    assert "without a cut" in one["each"][0]["sensitivity"]["reason"]
+
+
+def test_readers_of_a_run_come_from_a_table_to_compare_with(run: Path, given: Path) -> None:
+    assert call(run, "--compare", given, "--reader", "score_other", "--cut", 0.5).exit_code == 0
+    content = json.loads((run / "evaluation.json").read_text())
+    assert [each["name"] for each in content["readers"]["each"]] == ["other"]
+    assert [each["second"] for each in content["comparisons"]] == ["theirs, score"]
+    with pytest.raises(UserInputError, match=r"--reader anna: found no such column of scores; in a table to compare"):
+        call(run, "--compare", given, "--reader", "anna")
+
+
+def test_marks_are_held_against_lesions(run: Path, cohort: pl.DataFrame, tmp_path: Path) -> None:
+    """Every case is marked in its lesion, and every tenth control somewhere."""
+    cases = cohort.filter(pl.col("cancer"))["image_id"].to_list()
+    controls = cohort.filter(~pl.col("cancer"))["image_id"].to_list()[::10]
+    lesions, marks = tmp_path / "lesions.csv", tmp_path / "marks.csv"
+    box = {"top": 10, "left": 10, "bottom": 20, "right": 20}
+    pl.DataFrame([{"image_id": name, **box} for name in cases]).write_csv(lesions)
+    rows = [{"image_id": name, "x": 15.0, "y": 12.0, "score": 0.9} for name in cases]
+    rows += [{"image_id": name, "x": 5.0, "y": 5.0, "score": 0.95} for name in controls]
+    pl.DataFrame(rows).write_csv(marks)
+    assert call(run, "--marks", marks, "--lesions", lesions).exit_code == 0
+    found = json.loads((run / "evaluation.json").read_text())["localisation"]
+    assert (found["n_lesions"], found["n_false_marks"]) == (24, 22)
+    assert found["pointing_game"]["value"] == pytest.approx(1)
+    by_rate = {point["false_marks_per_image"]: point["sensitivity"]["value"] for point in found["points"]}
+    assert by_rate[0.125] == pytest.approx(1)  # 22 / 240 is fewer
+    assert "Where it looked" in (run / "report.html").read_text()
+    with pytest.raises(UserInputError, match=r"found one of --marks and --lesions, expected both; give the other too"):
+        call(run, "--marks", marks)
+
+
+def test_a_card_and_a_checklist_are_filled_from_the_run(run: Path, store: Path) -> None:
+    name_store(run, store)
+    (run / "recipe.toml").write_text("seed = 3\n")
+    call(run)
+    assert "| seed | 3 |" in (run / "model-card.md").read_text()
+    assert "120 of 120" not in (run / "claim.md").read_text()
+    content = json.loads((run / "evaluation.json").read_text())
+    assert [step["name"] for step in content["data_flow"]["steps"]] == ["found", "indexed", "prepared", "used"]
+    assert "From found to measured" in (run / "report.html").read_text()
+
+
+def test_weights_of_the_best_epoch_are_remarked_on(run: Path) -> None:
+    (run / "environment.json").write_text(json.dumps({"schema_version": 1, "keep": "best"}))
+    call(run)
+    assert "so that all figures are somewhat too good" in (run / "report.html").read_text()
+    (run / "environment.json").write_text(json.dumps({"schema_version": 1, "keep": "last"}))
+    call(run)
+    assert "somewhat too good" not in (run / "report.html").read_text()
+
+
 def test_a_prevalence_reaches_thresholds_and_calibration(run: Path) -> None:
     call(run, "--prevalence", 0.01)
     content = json.loads((run / "evaluation.json").read_text())
