@@ -60,13 +60,11 @@ _CHANGES: dict[str, tuple[str, ...]] = {
         "sampling=balanced-batch",
         "balance.controls_per_case=2",
     ),
-    "1 imbalance: half of the loss for average precision": ("loss.name=average-precision",),
     "2 schedule: constant": ("schedule.name=constant",),
     "4 accumulation: 64 in place of 16": ("batch.size=64", "batch.micro=16"),
     "5 pooling: generalised mean": ("head.pooling=gem",),
     "5 auxiliary heads: view, density, BI-RADS, difficult negative": _AUXILIARY,
     "6 fine-tuning: the head alone": ("fine_tuning.train=head",),
-    "6 weights: not averaged": ("ema=0",),
     "7 table: age and density": TABLE.changed,
     "8 level: breast": ("level=breast", "batch.size=12"),
     "9 augmentation: none": tuple(
