@@ -10,9 +10,9 @@ import torch
 from mammoscope.imaging.canvas import CanvasPixels
 from mammoscope.inference.bundle import Bundle
 from mammoscope.learning.batches import Pictures
+from mammoscope.learning.logits import PictureLogits
 from mammoscope.learning.scoring import score_batches
 from mammoscope.learning.table_layer import to_tensors
-from mammoscope.learning.views import PictureLogits
 
 
 def score_pictures(

@@ -36,6 +36,7 @@ from mammoscope.learning.examples import list_examples
 from mammoscope.learning.guard import Guard
 from mammoscope.learning.history import History, gather_logits
 from mammoscope.learning.keep import BestWeights
+from mammoscope.learning.logits import PictureLogits
 from mammoscope.learning.losses import ExampleCounts, LossTerms, set_loss_terms
 from mammoscope.learning.micro import find_micro, try_micro
 from mammoscope.learning.network import CancerNetwork, build_network
@@ -47,7 +48,6 @@ from mammoscope.learning.scoring import autocast_type, check_precision, choose_d
 from mammoscope.learning.settings import Recipe
 from mammoscope.learning.table_inputs import TableEncoder, fit_table_encoder, write_table_encoder
 from mammoscope.learning.task import TrainingTask
-from mammoscope.learning.views import PictureLogits
 from mammoscope.learning.weights import load_backbone
 
 _HELD_OUT_BATCH = 32

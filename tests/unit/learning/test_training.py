@@ -18,6 +18,7 @@ from mammoscope.evaluation.scores import aggregate_to_breasts, list_breasts, rea
 from mammoscope.imaging.store import PreparedStore
 from mammoscope.learning import training
 from mammoscope.learning.batches import Batch, EpochSampler, to_network_input
+from mammoscope.learning.logits import PictureLogits
 from mammoscope.learning.losses import LossTerms
 from mammoscope.learning.network import CancerNetwork, build_network
 from mammoscope.learning.resume import ResumePoint
@@ -33,7 +34,6 @@ from mammoscope.learning.training import (
     select_rows,
     train_fold,
 )
-from mammoscope.learning.views import PictureLogits
 
 RecipeOf = Callable[..., Recipe]
 StartRun = Callable[[Recipe], Run]
