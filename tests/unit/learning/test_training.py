@@ -349,7 +349,8 @@ def test_nothing_but_the_documented_files_is_left(
     (curves,) = (run.fold_path(0) / "curves").iterdir()
     curves.unlink()
     left = sorted(str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file())
-    fold = ["folds/0/history.csv", "folds/0/scores.parquet", "folds/0/weights.safetensors"]
+    names = ("history.csv", "scores.parquet", "weights.safetensors", "weights.sha256")
+    fold = [f"folds/0/{name}" for name in names]
     assert left == ["environment.json", *fold, "prepare.toml", "recipe.toml"]
     assert list((tmp_path / "here").iterdir()) == []
 
