@@ -92,11 +92,10 @@ def _hash_weights(run: Run) -> dict[int, str]:
 def _open_in_best(run: Run, export: Export, n_threads: int | None) -> OpenVinoEngine:
     """The engine in bf16 where the CPU computes in it, faster than in f32 and with hardly a difference; else in f32."""
     plain = open_openvino_engine(export, n_threads=n_threads)
-    core = load_openvino().Core()
-    if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if not _computes_in_bf16():
         return plain
     path = export.path.with_name("openvino-auto.json")
-    processor, choice = str(core.get_property("CPU", "FULL_DEVICE_NAME")), _read_choice(path)
+    processor, choice = str(_ask_cpu("FULL_DEVICE_NAME")), _read_choice(path)
     is_known = choice is not None and (choice.processor, choice.weights_by_fold) == (processor, plain.weights_by_fold)
     if choice is not None and is_known and choice.precision == "f32":
         return plain
@@ -106,6 +105,15 @@ def _open_in_best(run: Run, export: Export, n_threads: int | None) -> OpenVinoEn
         choice = _choose(plain, short, pictures, processor)
         write_json(path, choice.model_dump(mode="json"))
     return plain if choice.precision == "f32" else short
+
+
+def _computes_in_bf16() -> bool:
+    """Whether the CPU has instructions for it; where it has none, OpenVINO only imitates them."""
+    return "BF16" in str(_ask_cpu("OPTIMIZATION_CAPABILITIES"))
+
+
+def _ask_cpu(name: str) -> object:
+    return load_openvino().Core().get_property("CPU", name)
 
 
 def _choose(plain: OpenVinoEngine, short: OpenVinoEngine, pictures: CheckPictures, processor: str) -> PrecisionChoice:

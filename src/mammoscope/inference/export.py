@@ -10,6 +10,7 @@ from typing import Final
 import torch
 
 from mammoscope.errors import RunError
+from mammoscope.evaluation.operating_points import FILE_NAME as OPERATING_POINTS_NAME
 from mammoscope.evaluation.scores import list_breasts
 from mammoscope.files import sha256_of_file
 from mammoscope.imaging.store import PreparedStore
@@ -70,6 +71,8 @@ def export_run(  # noqa: PLR0913  # the run and the folder, and how by name
         checks = _check_formats(export, expected, pictures)
         if "openvino" in formats and precision != "f32":
             checks["openvino"] = _change_precision(bundle.run, export, expected, pictures, precision, store)
+        if (bundle.run.path / OPERATING_POINTS_NAME).is_file():
+            shutil.copy(bundle.run.path / OPERATING_POINTS_NAME, beside)
         _finish(export, precision if "openvino" in formats else "f32", tuple(checks.values()))
     return open_export(target)
 
