@@ -75,7 +75,16 @@ def _packages() -> list[Finding]:
     from importlib.metadata import PackageNotFoundError, version
 
     findings = []
-    for name in ("torch", "timm", "lightning", "pydicom", "imagecodecs", "polars", "opencv-python-headless"):
+    for name in (
+        "torch",
+        "timm",
+        "lightning",
+        "pydicom",
+        "imagecodecs",
+        "polars",
+        "opencv-python-headless",
+        "openvino",
+    ):
         try:
             findings.append(Finding(name, version(name)))
         except PackageNotFoundError:

@@ -64,7 +64,10 @@ def measure_auc_loss(run: Run, store: PreparedStore, plain: OpenVinoEngine, quan
     All patients with cancer and others by chance, up to 600 images or as many as the cases have.
     """
     fold = run.trained_folds[0]
-    images = _choose_images(read_scores(run.fold_path(fold) / "scores.parquet"), store)
+    path = run.fold_path(fold) / "scores.parquet"
+    if not path.is_file():
+        return AucLoss(fold=fold, n_breasts=0, n_patients=0, reason="the fold has no scores, which say who has cancer")
+    images = _choose_images(read_scores(path), store)
     if images.is_empty():
         return AucLoss(fold=fold, n_breasts=0, n_patients=0, reason="the store holds no image of the held-out fold")
     pictures = read_pictures(run, store, images["image_id"].to_list())
