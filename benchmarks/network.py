@@ -10,7 +10,7 @@ Usage: python benchmarks/network.py [--runs 5] [--out benchmarks/results/network
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -75,16 +75,7 @@ def _packages() -> list[Finding]:
     from importlib.metadata import PackageNotFoundError, version
 
     findings = []
-    for name in (
-        "torch",
-        "timm",
-        "lightning",
-        "pydicom",
-        "imagecodecs",
-        "polars",
-        "opencv-python-headless",
-        "openvino",
-    ):
+    for name in ("torch", "timm", "lightning", "pydicom", "imagecodecs", "polars", "opencv-python-headless"):
         try:
             findings.append(Finding(name, version(name)))
         except PackageNotFoundError:

@@ -176,6 +176,10 @@ def _written_beside(target: Path) -> Iterator[Path]:
     try:
         yield beside
         shutil.rmtree(target, ignore_errors=True)
-        beside.rename(target)
+        try:
+            beside.rename(target)
+        except OSError:
+            if not is_export(target):  # else another process was faster, with the same
+                raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)

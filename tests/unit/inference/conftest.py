@@ -32,16 +32,16 @@ def _draw_pictures(n_pictures: int) -> list[CanvasPixels]:
     return [(rng.random((64, 32)) ** (0.2 + number) * 255).astype(np.uint8) for number in range(n_pictures)]
 
 
-def _spread_scores(network: CancerNetwork) -> None:
-    """Make the logits of pictures differ by one or so, around zero."""
+def _spread_scores(network: CancerNetwork, spread: float) -> None:
+    """Make the logits of pictures differ by so much, around zero."""
     inputs = torch.from_numpy(np.stack(_draw_pictures(8)))[:, None].float() / 255
     table = None if network.table_layer is None else _empty_table(network.table_layer, len(inputs))
     last = network.head[-1]
     assert isinstance(last, torch.nn.Linear)
     with torch.no_grad():
         logits = network.eval()(inputs, table).cancer
-        last.weight /= logits.std()
-        last.bias.copy_((last.bias - logits.mean()) / logits.std())
+        last.weight *= spread / logits.std()
+        last.bias.copy_((last.bias - logits.mean()) * spread / logits.std())
 
 
 def _empty_table(layer: TableLayer, n_pictures: int) -> TableTensors:
@@ -54,7 +54,9 @@ def _empty_table(layer: TableLayer, n_pictures: int) -> TableTensors:
 def make_run(tmp_path_factory: pytest.TempPathFactory, tiny_recipe_path: Path) -> MakeRun:
     """A run of folds with random weights, and tables fitted to rows where it is given some."""
 
-    def make(*assignments: str, rows: pl.DataFrame | None = None, n_folds: int = 2, **made_from: str) -> Run:
+    def make(
+        *assignments: str, rows: pl.DataFrame | None = None, n_folds: int = 2, spread: float = 1.0, **made_from: str
+    ) -> Run:
         recipe = read_recipe(str(tiny_recipe_path), list(assignments))
         folder = tmp_path_factory.mktemp("made") / "run"
         run = start_run(folder, recipe, PREPARE, made_from={"manifest_hash": "m", "store_hash": "s", **made_from})
@@ -62,7 +64,7 @@ def make_run(tmp_path_factory: pytest.TempPathFactory, tiny_recipe_path: Path) -
             encoder = None if rows is None else fit_table_encoder(rows, recipe.table)
             torch.manual_seed(fold)
             network = build_network(run.recipe, encoder)
-            _spread_scores(network)
+            _spread_scores(network, spread)
             write_weights(network, run.weights_path(fold))
             if encoder is not None:
                 write_table_encoder(encoder, run.table_path(fold))

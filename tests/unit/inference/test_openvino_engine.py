@@ -81,7 +81,7 @@ def test_a_score_does_not_depend_on_what_it_stands_in_a_batch_with(exported: Exp
 
 def test_bf16_is_near(attentive: Run, exported: Export, open_torch: OpenTorch, pictures: Pictures) -> None:
     found = open_openvino_engine(exported, precision="bf16").score(pictures)
-    assert _greatest(open_torch(attentive).score(pictures), found) < 0.01
+    assert _greatest(open_torch(attentive).score(pictures), found) < 0.1  # of logits that were made to differ much
 
 
 def test_an_engine_says_what_it_is_of(attentive: Run, exported: Export) -> None:
@@ -136,7 +136,7 @@ def test_pictures_come_to_a_size_as_in_torch(dtype: type[np.uint8], size: tuple[
     expected = to_network_input(torch.from_numpy(stored)[None], rows=size[0], columns=size[1])[0, 0].numpy()
     found = to_grey(stored, size)
     assert found.dtype == np.float32
-    assert found == pytest.approx(expected, abs=2e-6)
+    assert found == pytest.approx(expected, abs=5e-6)  # torch weighs in single precision
 
 
 # without torch
