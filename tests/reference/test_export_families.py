@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from mammoscope.errors import ConfigError
-from mammoscope.inference import conversion
 from mammoscope.inference.conversion import to_openvino, trace_network, write_onnx
 from mammoscope.inference.openvino_engine import load_openvino
 from mammoscope.learning.network import build_network
@@ -77,7 +76,7 @@ def test_a_network_that_cannot_be_converted_is_refused(
         raise RuntimeError("no such operation")
 
     monkeypatch.setattr(load_openvino(), "convert_model", fail)
-    monkeypatch.setattr(conversion.torch.onnx, "export", fail)
+    monkeypatch.setattr(torch.onnx, "export", fail)
 
     class Traced:
         class graph_signature:  # noqa: N801  # torch's name

@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +96,25 @@ def write_openvino(model: Any, path: Path) -> tuple[Path, Path]:  # noqa: ANN401
     return path, path.with_suffix(".bin")
 
 
+def check_onnx() -> None:
+    """Refuse to write ONNX where a package for it is missing.
+
+    Raises:
+        ConfigError: one is.
+    """
+    for name in ("onnx", "onnxscript"):
+        if find_spec(name) is None:
+            raise ConfigError(
+                f"--to onnx: the package {name} is not installed; install it with `uv pip install "
+                "'mammoscope[export]'`, or give --to openvino"
+            )
+
+
 def write_onnx(traced: Any, encoder: TableEncoder | None, path: Path) -> None:  # noqa: ANN401  # of torch.export
     """Write a traced network as ONNX, in one file.
 
     Raises:
-        ConfigError: the packages for it are not installed, or torch cannot write this network.
+        ConfigError: torch cannot write this network.
     """
     names = ["picture", *(_table_names(encoder) if encoder else ())]
     outputs = ["cancer", "view"][: len(traced.graph_signature.user_outputs)]
@@ -109,11 +124,6 @@ def write_onnx(traced: Any, encoder: TableEncoder | None, path: Path) -> None:  
                 traced, dynamo=True, input_names=names, output_names=outputs, external_data=False, verbose=False
             )
             program.save(path)  # type: ignore[union-attr]  # None is what the older exporter gives
-        except ImportError as error:
-            raise ConfigError(
-                "--to onnx: the package onnxscript is not installed; install it with `uv pip install "
-                "'mammoscope[export]'`, or give --to openvino"
-            ) from error
         except (torch.onnx.OnnxExporterError, RuntimeError) as error:
             raise ConfigError(
                 f"--to onnx: torch cannot write this network ({_first_line(error)}); give --to openvino"

@@ -16,7 +16,7 @@ from mammoscope.files import sha256_of_file
 from mammoscope.imaging.store import PreparedStore
 from mammoscope.inference.bundle import Bundle, open_bundle
 from mammoscope.inference.check_pictures import CheckPictures, choose_pictures
-from mammoscope.inference.conversion import to_openvino, trace_network, write_onnx, write_openvino
+from mammoscope.inference.conversion import check_onnx, to_openvino, trace_network, write_onnx, write_openvino
 from mammoscope.inference.export_check import check_engine, refuse_failed, score_in_parts
 from mammoscope.inference.exported import (
     Export,
@@ -60,6 +60,8 @@ def export_run(  # noqa: PLR0913  # the run and the folder, and how by name
         ConfigError: a package is not installed, or a network cannot be converted.
     """
     load_openvino()
+    if "onnx" in formats:
+        check_onnx()
     _refuse_other_folder(target)
     if precision == "int8" and store is None:
         raise RunError(f"{folder}: found no prepared store, expected one to calibrate int8 on; give it with --store")

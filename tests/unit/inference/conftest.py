@@ -45,7 +45,7 @@ def _spread_scores(network: CancerNetwork, spread: float) -> None:
 
 
 def _empty_table(layer: TableLayer, n_pictures: int) -> TableTensors:
-    widths = [embedding.weight.shape[1] for embedding in layer.embeddings]
+    widths = [each.embedding_dim for each in layer.embeddings if isinstance(each, torch.nn.Embedding)]
     numbers = torch.zeros(n_pictures, layer.layer.in_features - sum(widths))
     return TableTensors(numbers, torch.zeros(n_pictures, len(widths), dtype=torch.int64))
 

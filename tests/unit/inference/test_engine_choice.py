@@ -110,7 +110,7 @@ def test_a_run_that_cannot_be_written_to_is_exported_elsewhere(
 
 def _pretend(monkeypatch: pytest.MonkeyPatch, *, seconds: dict[str, float], difference: float = 0.0) -> list[str]:
     """Measure what is given in place of what is; the precisions that are measured."""
-    measured = []
+    measured: list[str] = []
 
     def stand_in(engine: OpenVinoEngine, pictures: CheckPictures) -> tuple[list[PictureLogits], float]:
         measured.append(engine.precision)
@@ -217,7 +217,7 @@ def test_weights_that_were_tampered_with_are_refused_by_each_engine(run: Run) ->
     run.weights_hash_path(0).write_text("0" * 64)
     for engine in ("auto", "torch", "openvino"):
         with pytest.raises(RunError, match="found other weights than the training wrote"):
-            open_engine(run.path, engine=engine)  # type: ignore[arg-type]  # of a loop
+            open_engine(run.path, engine=engine)
 
 
 def test_what_cannot_be_had_together_is_refused(run: Run, exported: Export, monkeypatch: pytest.MonkeyPatch) -> None:

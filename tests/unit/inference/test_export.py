@@ -98,6 +98,7 @@ def test_int8_tells_its_loss_of_auc_on_the_held_out_fold_and_keeps_stdout_clean(
     assert (loss.fold, loss.n_breasts, loss.n_patients) == (0, 8, 4)
     assert loss.auc is not None
     assert loss.auc_f32 is not None
+    assert loss.loss is not None
     assert loss.loss == pytest.approx(loss.auc_f32 - loss.auc)
     assert loss.low is not None
     assert loss.high is not None
@@ -134,7 +135,7 @@ def test_int8_without_nncf_is_refused_with_the_way_to_install_it(
 def test_onnx_without_its_package_is_refused_with_the_way_to_install_it(
     trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    monkeypatch.setitem(sys.modules, "onnxscript", None)  # as if it were not there
     with pytest.raises(ConfigError, match="--to onnx: the package onnxscript is not installed; install it with `uv"):
         export_run(trained.path, tmp_path / "export", formats=("onnx",))
 
@@ -224,7 +225,8 @@ def test_pictures_are_drawn_where_the_store_is_gone(attentive: Run) -> None:
     assert drawn.source == "drawn"
     assert drawn.rows["view"].null_count() == 3
     for one, other in zip(drawn.pictures, again.pictures, strict=True):
-        assert (one.shape, one.dtype) == ((64, 32), np.uint8)
+        assert one.shape == (64, 32)
+        assert one.dtype == np.uint8
         assert np.array_equal(one, other)
         assert (one[0, -1], one.max()) == (0, 255)
 
