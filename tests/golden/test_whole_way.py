@@ -69,7 +69,7 @@ def test_the_whole_way_from_files_to_evidence_and_a_submission(
     predict = ("predict", "run", "data/test_images", "--table", "data/test.csv", "-o", "out", "--workers", 1)
     run(*predict)
 
-    fold = ["history.csv", "scores.parquet", "weights.safetensors"]
+    fold = ["history.csv", "scores.parquet", "weights.safetensors", "weights.sha256"]
     assert _files(Path("run")) == [
         *("environment.json", "evaluation.json"),
         *(f"folds/{number}/{name}" for number in range(2) for name in fold),

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from mammoscope.errors import RunError
 from mammoscope.imaging.prepare import PrepareSettings
 from mammoscope.learning.network import CancerNetwork, build_network
-from mammoscope.learning.run import Run, open_run
+from mammoscope.learning.run import Run, check_weights_hash, open_run
 from mammoscope.learning.settings import Recipe
 from mammoscope.learning.table_inputs import TableEncoder, read_table_encoder
 
@@ -39,7 +39,8 @@ def open_bundle(path: Path, device: torch.device) -> Bundle:
     """The networks of a run folder.
 
     Raises:
-        RunError: no run, no trained fold, weights that are torn or of another network, or a table that is.
+        RunError: no run, no trained fold, weights that are torn, of another network or not those of the training, or a
+            table that is.
     """
     run = open_run(path)
     if not run.trained_folds:
@@ -59,6 +60,7 @@ def _read_encoders(run: Run) -> dict[int, TableEncoder]:
 
 def _load_network(run: Run, fold: int, encoder: TableEncoder | None) -> CancerNetwork:
     path = run.weights_path(fold)
+    check_weights_hash(run, fold)
     network = build_network(run.recipe, encoder)
     try:
         network.load_state_dict(load_file(path))

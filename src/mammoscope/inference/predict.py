@@ -17,9 +17,8 @@ from mammoscope.imaging.verdict import Verdict, refusal
 from mammoscope.inference.bundle import Bundle
 from mammoscope.inference.engine import score_pictures
 from mammoscope.inference.reading import PreparedFile, ScoringTask, prepare_numbered
-from mammoscope.learning.scoring import combine_to_breasts
+from mammoscope.learning.logits import PictureLogits, combine_to_breasts, concatenate
 from mammoscope.learning.table_inputs import COLUMNS, TableGap, count_gaps
-from mammoscope.learning.views import PictureLogits, concatenate
 
 _BATCH = 16
 _NO_PIXELS = np.empty((0, 0), dtype=np.uint8)

@@ -81,7 +81,7 @@ def _arrange(tokens: torch.Tensor, size: Size) -> torch.Tensor:
     """Tokens (picture, place, channel), row by row, as maps of the shape of the picture, or else of one column."""
     n_places = tokens.shape[1]
     n_rows = _count_rows(n_places, size) if _fills_rows(n_places, size) else n_places
-    shape = (len(tokens), -1, n_rows, n_places // n_rows)
+    shape = (tokens.shape[0], -1, n_rows, n_places // n_rows)  # not len, which an export takes for a constant
     return tokens.transpose(1, 2).reshape(shape)  # (picture, channel, row, column)
 
 

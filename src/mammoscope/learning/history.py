@@ -17,10 +17,10 @@ from mammoscope.evaluation.discrimination import auc, average_precision
 from mammoscope.evaluation.scores import list_breasts
 from mammoscope.files import replacing
 from mammoscope.learning.batches import EpochSampler
+from mammoscope.learning.logits import PictureLogits
 from mammoscope.learning.processes import Processes, gather_in_order
 from mammoscope.learning.resume import count_done_batches
 from mammoscope.learning.scoring import tabulate_scores
-from mammoscope.learning.views import PictureLogits
 
 if TYPE_CHECKING:
     from mammoscope.learning.task import TrainingTask

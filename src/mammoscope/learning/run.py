@@ -3,9 +3,9 @@
 recipe.toml          the resolved recipe
 prepare.toml         how the pictures were prepared
 environment.json     versions, commit, seed, hashes of manifest and store; carries the schema version
-folds/<k>/           weights.safetensors, history.csv, scores.parquet of the held-out fold; curves/ for TensorBoard;
-                      balance.csv of a match; table.json where the recipe gives the network columns of the manifest;
-                      resume/ while the fold is trained
+folds/<k>/           weights.safetensors with weights.sha256, history.csv, scores.parquet of the held-out fold;
+                      curves/ for TensorBoard; balance.csv of a match; table.json where the recipe gives the network
+                      columns of the manifest; resume/ while the fold is trained
 scores.parquet       the out-of-fold scores of all folds that are done
 operating_points.json  thresholds, each judged on folds that it was not chosen on
 second_stage/        scores.parquet, summary.json and model.json of a table model on the scores, where the recipe asks
@@ -25,7 +25,7 @@ from mammoscope.config import build_settings, read_toml, to_toml
 from mammoscope.errors import RunError
 from mammoscope.evaluation.run_folder import ENVIRONMENT_VERSION, read_environment
 from mammoscope.evaluation.scores import read_scores, write_scores
-from mammoscope.files import write_json, write_text
+from mammoscope.files import sha256_of_file, write_json, write_text
 from mammoscope.imaging.prepare import PrepareSettings
 from mammoscope.learning.settings import Recipe
 
@@ -50,6 +50,10 @@ class Run:
     def weights_path(self, fold: int) -> Path:
         """The weights of a fold; the file is there when the fold is trained."""
         return self.fold_path(fold) / "weights.safetensors"
+
+    def weights_hash_path(self, fold: int) -> Path:
+        """The SHA-256 of the weights of a fold, in the form that `sha256sum --check` reads; early runs have none."""
+        return self.fold_path(fold) / "weights.sha256"
 
     def table_path(self, fold: int) -> Path:
         """How the table is encoded for the network of a fold, where the recipe gives it columns."""
@@ -136,6 +140,28 @@ def read_fold_scores(run: Run) -> pl.DataFrame:
     if not run.trained_folds:
         raise RunError(f"{run.path}: no fold of this run is trained; finish `mammoscope train` first")
     return pl.concat([read_scores(run.fold_path(fold) / "scores.parquet") for fold in run.trained_folds])
+
+
+def record_weights_hash(run: Run, fold: int) -> None:
+    """Write the SHA-256 of the weights of a fold beside them."""
+    weights = run.weights_path(fold)
+    write_text(run.weights_hash_path(fold), f"{sha256_of_file(weights)}  {weights.name}\n")
+
+
+def check_weights_hash(run: Run, fold: int) -> str:
+    """The SHA-256 of the weights of a fold, which is the one that the training recorded, where it recorded one.
+
+    Raises:
+        RunError: it is another.
+    """
+    found, path = sha256_of_file(run.weights_path(fold)), run.weights_hash_path(fold)
+    recorded = path.read_text(encoding="ascii", errors="replace").split() if path.is_file() else [found]
+    if recorded[:1] != [found]:
+        raise RunError(
+            f"{run.weights_path(fold)}: found other weights than the training wrote (SHA-256 {found[:12]}…, expected "
+            f"{''.join(recorded[:1])[:12] or 'none'}…); restore them, or train again"
+        )
+    return found
 
 
 def forget_resume_point(run: Run, fold: int) -> None:

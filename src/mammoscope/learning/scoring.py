@@ -7,13 +7,12 @@ import polars as pl
 import torch
 
 from mammoscope.errors import ConfigError
-from mammoscope.evaluation.scores import SCORES_VERSION, aggregate_to_breasts
-from mammoscope.exam import BREAST
+from mammoscope.evaluation.scores import SCORES_VERSION
 from mammoscope.learning.batches import Pictures, to_network_input
+from mammoscope.learning.logits import PictureLogits, combine_to_breasts
 from mammoscope.learning.network import CancerNetwork, NetworkOutput
 from mammoscope.learning.settings import Combination, Recipe
 from mammoscope.learning.table_layer import TableTensors
-from mammoscope.learning.views import PictureLogits, combine_to_probabilities
 
 _ROWS, _COLUMNS = -2, -1
 _AXES_BY_FLIPS: dict[str, tuple[tuple[int, ...], ...]] = {
@@ -121,23 +120,3 @@ def tabulate_scores(rows: pl.DataFrame, logits: PictureLogits, combination: Comb
         *("cancer", "fold", "site", "machine"),
     )
     return pl.concat([images, combine_to_breasts(images, [logits], combination)])
-
-
-def combine_to_breasts(
-    images: pl.DataFrame, logits_by_network: Sequence[PictureLogits], combination: Combination
-) -> pl.DataFrame:
-    """The score of each breast of a table of image scores: the mean over the networks, each combining its own views.
-
-    Raises:
-        TableError: as `aggregate_to_breasts`.
-    """
-    breasts = aggregate_to_breasts(images)
-    numbered = breasts.select(BREAST).with_row_index("breast")
-    numbers = images.select(BREAST).join(numbered, on=BREAST, how="left", maintain_order="left")["breast"]
-    scores = [
-        combine_to_probabilities(
-            logits, numbers.cast(pl.Int64).to_numpy(), n_breasts=breasts.height, combination=combination
-        )
-        for logits in logits_by_network
-    ]  # (network, breast)
-    return breasts.with_columns(pl.Series("score", np.mean(scores, axis=0), dtype=pl.Float64))

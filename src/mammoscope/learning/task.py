@@ -13,13 +13,14 @@ from mammoscope.learning.augment.augment import augment
 from mammoscope.learning.auxiliary import auxiliary_loss
 from mammoscope.learning.batches import Batch, to_network_input
 from mammoscope.learning.fine_tuning import group_for_optimizer, thaw_stages
+from mammoscope.learning.logits import PictureLogits
 from mammoscope.learning.losses import LossTerms, cancer_loss
 from mammoscope.learning.network import CancerNetwork, NetworkOutput, compile_for_training
 from mammoscope.learning.schedule import count_warm_up, rate_factor
 from mammoscope.learning.scoring import compute_outputs, gather_outputs
 from mammoscope.learning.settings import Recipe
 from mammoscope.learning.table_layer import TableTensors, drop_table
-from mammoscope.learning.views import PictureLogits, combine_views
+from mammoscope.learning.views import combine_views
 
 
 class TrainingTask(lightning.LightningModule):

@@ -36,18 +36,18 @@ from mammoscope.learning.examples import list_examples
 from mammoscope.learning.guard import Guard
 from mammoscope.learning.history import History, gather_logits
 from mammoscope.learning.keep import AveragedWeights, BestWeights
+from mammoscope.learning.logits import PictureLogits
 from mammoscope.learning.losses import ExampleCounts, LossTerms, set_loss_terms
 from mammoscope.learning.micro import find_micro, try_micro
 from mammoscope.learning.network import CancerNetwork, build_network
 from mammoscope.learning.processes import Processes, agree_on_weights, backend_of, share_statistics
 from mammoscope.learning.resume import SAVE_EVERY_S, ResumePoint, WholeFiles
-from mammoscope.learning.run import Run, forget_resume_point
+from mammoscope.learning.run import Run, forget_resume_point, record_weights_hash
 from mammoscope.learning.schedule import check_warm_up
 from mammoscope.learning.scoring import autocast_type, check_precision, choose_device, score_batches, tabulate_scores
 from mammoscope.learning.settings import Recipe
 from mammoscope.learning.table_inputs import TableEncoder, fit_table_encoder, write_table_encoder
 from mammoscope.learning.task import TrainingTask
-from mammoscope.learning.views import PictureLogits
 from mammoscope.learning.weights import load_backbone
 
 _HELD_OUT_BATCH = 32
@@ -305,14 +305,16 @@ def _write_fold(  # noqa: PLR0913  # all that a fold leaves behind
     encoder: TableEncoder | None,
     training: pl.DataFrame,
 ) -> None:
-    """Write what a trained fold leaves behind, the weights last."""
+    """Write what a trained fold leaves behind, the weights and their hash last."""
     recipe = run.recipe
     if recipe.sampling == "matched":
         _write_balance(training, recipe, fold=fold, path=run.fold_path(fold) / "balance.csv")
     write_scores(scores, run.fold_path(fold) / "scores.parquet")
     if encoder is not None:
         write_table_encoder(encoder, run.table_path(fold))
+    run.weights_hash_path(fold).unlink(missing_ok=True)  # of weights that were removed
     write_weights(network, run.weights_path(fold))
+    record_weights_hash(run, fold)
     forget_resume_point(run, fold)
 
 

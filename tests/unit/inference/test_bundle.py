@@ -1,3 +1,4 @@
+import hashlib
 from collections.abc import Callable
 
 import numpy as np
@@ -9,7 +10,7 @@ from mammoscope.errors import RunError
 from mammoscope.inference.bundle import open_bundle
 from mammoscope.inference.engine import score_pictures
 from mammoscope.learning.network import build_network
-from mammoscope.learning.run import Run
+from mammoscope.learning.run import Run, check_weights_hash, record_weights_hash
 from mammoscope.learning.settings import Recipe
 from mammoscope.learning.training import write_weights
 
@@ -71,3 +72,28 @@ def test_each_network_of_a_bundle_says_what_it_thinks(random_run: Run) -> None:
     assert np.abs(by_fold[0] - by_fold[1]).max() > 1e-3
     for logits, expected in zip(by_network, by_fold, strict=True):
         assert logits.probabilities == pytest.approx(expected, abs=1e-6)
+
+
+def test_weights_that_are_not_those_of_the_training_are_refused(random_run: Run) -> None:
+    record_weights_hash(random_run, 1)
+    assert len(open_bundle(random_run.path, CPU).networks) == 2  # fold 0 has no record, as early runs
+    path = random_run.weights_path(1)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1  # the last bit of a number: whole weights of this network, but others
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=r"folds/1/weights\.safetensors: found other weights than the training wrote"):
+        open_bundle(random_run.path, CPU)
+
+
+@pytest.mark.parametrize("record", ["", "0" * 64])
+def test_a_record_of_other_weights_is_refused(random_run: Run, record: str) -> None:
+    random_run.weights_hash_path(0).write_text(record)
+    with pytest.raises(RunError, match=f"expected {record[:12] or 'none'}"):
+        open_bundle(random_run.path, CPU)
+
+
+def test_the_record_is_what_sha256sum_reads(random_run: Run) -> None:
+    record_weights_hash(random_run, 0)
+    expected = hashlib.sha256(random_run.weights_path(0).read_bytes()).hexdigest()
+    assert random_run.weights_hash_path(0).read_text() == f"{expected}  weights.safetensors\n"
+    assert check_weights_hash(random_run, 0) == expected

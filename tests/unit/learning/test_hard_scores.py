@@ -11,10 +11,10 @@ from mammoscope.errors import TableError
 from mammoscope.evaluation.scores import write_scores
 from mammoscope.imaging.store import PreparedStore
 from mammoscope.learning.batches import EpochSampler
+from mammoscope.learning.logits import PictureLogits
 from mammoscope.learning.scoring import tabulate_scores
 from mammoscope.learning.settings import Recipe
 from mammoscope.learning.training import add_scores, select_rows
-from mammoscope.learning.views import PictureLogits
 
 RecipeOf = Callable[..., Recipe]
 SaveScores = Callable[[pl.DataFrame], Path]

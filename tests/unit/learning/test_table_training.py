@@ -215,7 +215,7 @@ def test_the_fold_keeps_its_encoder_and_its_scores_are_those_of_network_and_tabl
     recipe = recipe_of(COLUMNS, "sampling=matched-controls")  # the encoder is that of all rows, not of the sampled
     run = train(recipe)
     left = sorted(path.name for path in run.fold_path(0).iterdir())
-    assert left == ["curves", "history.csv", "scores.parquet", "table.json", "weights.safetensors"]
+    assert left == ["curves", "history.csv", "scores.parquet", "table.json", "weights.safetensors", "weights.sha256"]
     encoder = read_table_encoder(run.table_path(0), recipe.table)
     assert encoder == _fit(manifest, tiny_store, recipe)
     network = build_network(recipe, encoder)

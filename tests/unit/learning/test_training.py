@@ -18,6 +18,7 @@ from mammoscope.evaluation.scores import aggregate_to_breasts, list_breasts, rea
 from mammoscope.imaging.store import PreparedStore
 from mammoscope.learning import training
 from mammoscope.learning.batches import Batch, EpochSampler, to_network_input
+from mammoscope.learning.logits import PictureLogits
 from mammoscope.learning.losses import LossTerms
 from mammoscope.learning.network import CancerNetwork, build_network
 from mammoscope.learning.resume import ResumePoint
@@ -33,7 +34,6 @@ from mammoscope.learning.training import (
     select_rows,
     train_fold,
 )
-from mammoscope.learning.views import PictureLogits
 
 RecipeOf = Callable[..., Recipe]
 StartRun = Callable[[Recipe], Run]
@@ -349,7 +349,8 @@ def test_nothing_but_the_documented_files_is_left(
     (curves,) = (run.fold_path(0) / "curves").iterdir()
     curves.unlink()
     left = sorted(str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file())
-    fold = ["folds/0/history.csv", "folds/0/scores.parquet", "folds/0/weights.safetensors"]
+    names = ("history.csv", "scores.parquet", "weights.safetensors", "weights.sha256")
+    fold = [f"folds/0/{name}" for name in names]
     assert left == ["environment.json", *fold, "prepare.toml", "recipe.toml"]
     assert list((tmp_path / "here").iterdir()) == []
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from mammoscope.evaluation.scores import aggregate_to_breasts
+from mammoscope.learning.logits import PictureLogits, combine_to_probabilities, concatenate
 from mammoscope.learning.scoring import tabulate_scores
 from mammoscope.learning.settings import Combination
-from mammoscope.learning.views import PictureLogits, combine_to_probabilities, combine_views, concatenate
+from mammoscope.learning.views import combine_views
 
 CANCER = torch.tensor([0.3, -2.0, 1.5, -0.5, 4.0, 0.0], dtype=torch.float64)
 VIEW = torch.tensor([1.0, -1.0, 0.0, 2.0, -3.0, 0.5], dtype=torch.float64)
@@ -82,6 +83,17 @@ def test_breasts_of_a_table_are_scored_by_the_runs_own_way(tiny_manifest: pl.Dat
     for table, column in ((highest, "highest"), (weighed, "weighed")):
         scores = table.filter(pl.col("level") == "breast")["score"].to_list()
         assert scores == pytest.approx(expected[column].to_list())
+
+
+@pytest.mark.parametrize("combination", ["mean", "max", "attention"])
+def test_breasts_score_without_torch_what_was_learned_with_it(combination: Combination) -> None:
+    logits = PictureLogits(np.append(CANCER.numpy(), [800.0, -800.0]), np.append(VIEW.numpy(), [900.0, -900.0]))
+    breasts = np.append(BREASTS.numpy(), [3, 3])
+    learned = combine_views(
+        *map(torch.tensor, (logits.cancer, logits.view, breasts)), n_breasts=4, combination=combination
+    )
+    scores = combine_to_probabilities(logits, breasts, n_breasts=4, combination=combination)
+    assert scores == pytest.approx(torch.sigmoid(learned).numpy(), abs=1e-12)
 
 
 def test_parts_are_put_together_and_taken_apart() -> None:
