@@ -192,8 +192,14 @@ class Session:
         self, given: ScoringInput, figures: RunFigures, journal: Journal, facts: Mapping[str, object]
     ) -> Finished:
         bundle, n_networks = self.bundle, len(self.bundle.networks)
+        rows = journal.read()
+        if rows.is_empty() and given.tasks:
+            raise UserInputError(
+                f"--time-limit: found time up before the first of {len(given.tasks)} files was scored, expected more; "
+                "give more, and go on with --resume"
+            )
         prediction = collect_prediction(
-            journal.read(),
+            rows,
             given.tasks,
             n_networks=n_networks,
             combination=bundle.recipe.views.combine,
