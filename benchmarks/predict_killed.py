@@ -59,7 +59,7 @@ def set_scene(folder: Path, *, n_files: int, seed: int, n_workers: int, n_folds:
     n_patients = -(-n_files // VIEWS)
     settings = CohortSettings(patients=1, prevalence=0.0, seed=seed, held_out=n_patients, scale=0.1)
     runner = partial(run_tasks, n_workers=n_workers) if n_workers > 1 else map
-    synthesize_cohort(folder / "data", settings, run_tasks=runner, advance=lambda _: None)  # type: ignore[arg-type]  # either runs
+    synthesize_cohort(folder / "data", settings, run_tasks=runner, advance=lambda _: None)
     images = folder / "data" / "test_images"
     paths = sorted(images.rglob("*.dcm"))
     rng = random.Random(seed)  # noqa: S311  # places, not secrets

@@ -113,8 +113,7 @@ class Pipeline:
         while left and not self.pace.is_time_up:
             left = self._score_round(left, networks, may_change=bool(remedies))
             if left and not self.pace.is_time_up:  # late
-                networks, left = CHEAP, left if remedies.pop(0) == "networks" else take_views_in_turn(left)
-                self.say(f"from here on one network for {len(left):,} files; the others when there is time")
+                networks, left = CHEAP, self._remedy(left, remedies)
         self._score_rest(tasks, is_late=networks != tuple(range(self.n_networks)))
         return not left
 
@@ -123,6 +122,18 @@ class Pipeline:
         if self.pace.limit is None or self.pace.limit.when_late != "degrade":
             return []
         return ["networks", "views"] if self.n_networks > 1 else ["views"]
+
+    def _remedy(self, left: list[ScoringTask], remedies: list[str]) -> list[ScoringTask]:
+        """What is left in its new order, for one network from here on; takes what is done off the remedies."""
+        if remedies.pop(0) == "networks":
+            self.say(f"from here on one network for {len(left):,} files; the others when there is time")
+            measured = self.pace.measured
+            needed_s = measured.project(len(left), n_networks=1, n_measured=self.n_networks) if measured else 0.0
+            if needed_s <= self.pace.left_s:
+                return left
+            remedies.pop(0)
+        self.say(f"from here on one view of each breast first, of {len(left):,} files")
+        return take_views_in_turn(left)
 
     def _score_rest(self, tasks: Sequence[ScoringTask], *, is_late: bool) -> None:
         """Let networks see what they have not seen; only what may become positive where there is little time."""

@@ -1,4 +1,4 @@
-"""A prediction that is killed again and again comes to the scores of an undisturbed one, by the suite of the benchmarks."""
+"""A prediction that is killed again and again comes to the scores of one in peace; by a suite of the benchmarks."""
 
 import importlib
 import json
