@@ -84,7 +84,8 @@ def find_real_files() -> pl.DataFrame:
     """The manifest of the competition's files that are here."""
     real_data = os.environ.get("MAMMOSCOPE_REAL_DATA")
     if not real_data:
-        sys.exit("MAMMOSCOPE_REAL_DATA is not set: there are no competition files to measure")
+        print("MAMMOSCOPE_REAL_DATA is not set: there are no competition files to measure, and nothing is")
+        sys.exit(0)
     rsna = Path(real_data, "rsna")
     parts = []
     for table, folder in (("train.csv", "train_images"), ("test.csv", "test_images")):
