@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -28,7 +28,7 @@ from mammoscope.inference.outputs import (
     write_prediction,
 )
 from mammoscope.inference.pace import Pace, TimeLimit
-from mammoscope.inference.predict import Pipeline, choose_batch_size, choose_part_size
+from mammoscope.inference.predict import PictureCheck, Pipeline, choose_batch_size, choose_part_size, warn_of_nothing
 from mammoscope.inference.submission import make_submission
 from mammoscope.inference.torch_engine import OpenEngine, open_torch
 from mammoscope.learning.scoring import choose_device
@@ -117,6 +117,7 @@ class Session:
         options: how it is made.
         around: clock, bar and listener.
         open_engine: gives an engine of some of the networks; None: torch's.
+        check_pictures: finds what is to be warned of with each picture.
     """
 
     bundle: Bundle
@@ -126,7 +127,7 @@ class Session:
     options: Options
     around: Surroundings
     open_engine: OpenEngine | None = None
-    _began: float = field(default=0.0, init=False)
+    check_pictures: PictureCheck = warn_of_nothing
 
     def run(self) -> Finished:
         """Score all pictures and write the folder, or go on with what an interrupted prediction left there.
@@ -135,7 +136,6 @@ class Session:
             UserInputError, StoreError, TableError: as of `read_inputs`, `keep_journal`, `refuse_another` and
                 `Pipeline.score`; or the output cannot be written, and what was scored is kept.
         """
-        self._began = self.around.clock()
         figures = read_run_figures(self.bundle.run)
         given = read_inputs(self.places, self.table, self.bundle.prepare)
         options = self.options
@@ -177,6 +177,7 @@ class Session:
                 batch_size=batch_size,
                 part_size=self.options.part_size or choose_part_size(len(given.tasks), batch_size),
                 has_table=bool(self.bundle.encoders),
+                check_pictures=self.check_pictures,
                 may_turn=may_reach(figures.lowest_threshold, n_networks=n_networks),
                 advance=advance,
                 say=self.around.say,
