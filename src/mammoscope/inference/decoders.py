@@ -4,7 +4,6 @@ Each process has a thread here that hands it one file after another, so that who
 waits in memory is bounded. A process ends by itself when this one does, even by kill -9: its pipe is then closed.
 """
 
-import os
 import signal
 import threading
 from collections import deque
@@ -33,7 +32,6 @@ _TRIES = 2  # of a file that ends its process, before it is refused
 _LOST_TRIES = 3  # of a file whose process is ended from outside, before giving up
 # how the system or the user ends a process: most often for lack of memory, which is no fault of the file at work
 _ENDED_FROM_OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}
-_NICENESS = 5  # the network goes first; what waits for it is there already
 
 
 def decode_here(tasks: Iterable[ScoringTask], *, prepare: Preparer = prepare_file) -> Outcomes:
@@ -163,7 +161,6 @@ def _serve(pipe: Connection, prepare: Preparer) -> None:
     """Prepare what comes, until nobody is there to ask."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
     cv2.setNumThreads(1)
-    os.nice(_NICENESS)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         pipe.send("ready")
         while True:
