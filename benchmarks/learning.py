@@ -46,7 +46,8 @@ from mammoscope.evaluation.scores import list_breasts, read_scores, write_scores
 from mammoscope.imaging.store import open_store
 from mammoscope.inference.bundle import open_bundle
 from mammoscope.inference.engine import score_pictures
-from mammoscope.learning.scoring import combine_to_breasts, tabulate_scores
+from mammoscope.learning.logits import combine_to_breasts
+from mammoscope.learning.scoring import tabulate_scores
 from mammoscope.scaling import count_cores
 from reporting import write_report
 

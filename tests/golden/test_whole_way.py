@@ -76,7 +76,10 @@ def test_the_whole_way_from_files_to_evidence_and_a_submission(
         *("operating_points.json", "prepare.toml", "recipe.toml", "report.html", "scores.parquet"),
     ]
     assert _files(Path("out")) == [
-        *("rejected.parquet", "scores.csv", "scores.parquet", "submission.csv", "summary.json")
+        *(f"decisions.{suffix}" for suffix in ("csv", "jsonl", "parquet")),
+        *("prepared.parquet", "rejected.parquet"),
+        *(f"scores.{suffix}" for suffix in ("csv", "jsonl", "parquet")),
+        *("submission.csv", "summary.json"),
     ]
 
     manifest, scores = read_manifest(Path("cohort")), read_scores(Path("run/scores.parquet"))

@@ -40,7 +40,7 @@ def demo(
     prepare(cohort, output=store, size="256x128", bits=8, workers=workers)
     train("tiny", cohort=cohort, store=store, output=run, fold=0, assignments=[f"seed={seed}"])
     evaluate(run, store=store)
-    predict(run, data / "test_images", table=data / "test.csv", output=scores, workers=workers)
+    predict(run, [data / "test_images"], table=data / "test.csv", output=scores, workers=workers)
     sys.stdout.write(
         f"\nThe demo took {time.monotonic() - started:.0f} s. Open in a browser: {run / 'report.html'}\n"
         f"Scores of the exams that were kept apart: {scores / 'scores.csv'}\n"

@@ -24,7 +24,9 @@ from mammoscope.cli.synthesize import synthesize
 from mammoscope.cli.train import train
 from mammoscope.errors import MammoscopeError, UserInputError
 
-_RESUMABLE = {"synthesize", "prepare", "train"}
+_GOING_ON = dict.fromkeys(("synthesize", "prepare", "train"), "; the same command goes on where it was") | {
+    "predict": "; the same command with --resume goes on where it was"
+}
 
 
 class _Commands(TyperGroup):
@@ -37,7 +39,7 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt:
             if _other_process():
                 raise typer.Exit(130) from None
-            going_on = "; the same command goes on where it was" if ctx.invoked_subcommand in _RESUMABLE else ""
+            going_on = _GOING_ON.get(str(ctx.invoked_subcommand), "")
             sys.stderr.write(f"stopped by Ctrl-C{going_on}\n")
             raise typer.Exit(130) from None
 

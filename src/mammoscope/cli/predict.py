@@ -1,32 +1,61 @@
-"""`mammoscope predict`: the files of a folder to scores, with the networks of a run."""
+"""`mammoscope predict`: files, folders or a prepared store to scores, with the networks of a run."""
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from mammoscope.cli.console import JsonOption, WorkersOption, print_summary, progress_bar, resolve_workers, warn
+from mammoscope.errors import UserInputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import polars as pl
-
-    from mammoscope.inference.predict import Prediction
-    from mammoscope.learning.run import Run
+    from mammoscope.inference.collect import Prediction
+    from mammoscope.inference.pace import TimeLimit
 
 _SENTENCES_SHOWN = 20
+_FLIPS_BY_TTA = {"none": "none", "flip": "horizontal"}
+_FOR_PEOPLE = (
+    "_hash",
+    "schema_version",
+    "prepare",
+    "thresholds",
+    "input",
+    "table",
+)  # not of the summary that is printed
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="The run folder of a training.")],
-    images: Annotated[Path, typer.Argument(help="A folder of DICOM files, or one file.")],
+    run: Annotated[Path, typer.Argument(help="The run folder of a training, or a folder of its exported networks.")],
+    images: Annotated[list[Path], typer.Argument(help="DICOM files, folders of them, or one prepared store.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
     table: Annotated[
         Path | None,
-        typer.Option(help="The competition's test.csv: whose image is which, for <patient_id>/<image_id>.dcm."),
+        typer.Option(help="Whose image is which: the competition's test.csv, or a cohort (its folder or manifest)."),
     ] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute; auto: the GPU, if there is one.")
+    ] = "auto",
+    engine: Annotated[
+        Literal["auto", "torch", "openvino"], typer.Option(help="What computes; auto: OpenVINO without a GPU.")
+    ] = "auto",
+    precision: Annotated[
+        Literal["auto", "f32", "bf16", "int8"], typer.Option(help="In what; auto: bf16 where it is faster and as good.")
+    ] = "auto",
+    tta: Annotated[
+        Literal["none", "flip"] | None,
+        typer.Option(help="Score pictures alone, or with their mirror images; else as the recipe of the run says."),
+    ] = None,
+    time_limit: Annotated[str | None, typer.Option(help="How long it may take, such as 9h or 90m.")] = None,
+    when_late: Annotated[
+        Literal["warn", "degrade", "stop"],
+        typer.Option(help="When it will not fit: say so, use fewer networks where it matters least, or end in time."),
+    ] = "warn",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a prediction that was stopped or killed.")
+    ] = False,
     workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -34,48 +63,64 @@ def predict(
 
     Example: mammoscope predict run test_images --table test.csv -o submission
     """
-    from mammoscope.inference.bundle import open_bundle
-    from mammoscope.inference.predict import predict as predict_files
-    from mammoscope.inference.reading import tasks_from_folder, tasks_from_table
-    from mammoscope.inference.submission import make_submission
-    from mammoscope.learning.scoring import choose_device
-    from mammoscope.scaling import run_tasks
+    limit = _read_limit(time_limit, when_late)
+    _check_output(output)
 
-    bundle = open_bundle(run, choose_device())
-    without_image = _share_of_cases(bundle.run)
-    output.mkdir(parents=True, exist_ok=True)
-    wanted = _read_table(table, images) if table else None
-    tasks = tasks_from_folder(images, bundle.prepare) if wanted is None else tasks_from_table(wanted, bundle.prepare)
-    with progress_bar("predict", len(tasks)) as advance:
-        prediction = predict_files(
-            bundle, tasks, run_tasks=partial(run_tasks, n_workers=resolve_workers(workers)), advance=advance
-        )
-    submission, n_without = make_submission(prediction.breast_scores, wanted, without_image=without_image)
-    facts: dict[str, object] = {
-        "images_scored": prediction.image_scores.height,
-        "images_refused": len(prediction.rejections),
-        "breasts_scored": prediction.breast_scores.height,
-        "breasts_without_image": n_without,
-        **_count_gaps(prediction),
-        "folds": ", ".join(str(fold) for fold in bundle.run.trained_folds),
-        "scores": str(output / "scores.csv"),
-        "submission": str(output / "submission.csv"),
-    }
-    _write(output, prediction, submission, facts)
+    from mammoscope.inference.engine import open_engine
+    from mammoscope.inference.session import Options, Session, Surroundings
+
+    opened = open_engine(run, device=device, engine=engine, precision=precision)
+    for note in opened.notes:
+        warn(note)
+    session = Session(
+        engine=opened if tta is None else opened.look(_FLIPS_BY_TTA[tta]),
+        folder=run,
+        places=tuple(images),
+        table=table,
+        output=output,
+        options=Options(n_workers=resolve_workers(workers), limit=limit, is_resumed=resume),
+        around=Surroundings(progress=partial(progress_bar, "predict"), say=_tell),
+    )
+    finished = session.run()
+    if finished.prediction is not None:
+        _warn(finished.prediction, finished.summary)
+    is_told = as_json or finished.prediction is not None
+    facts = finished.summary if as_json else _shorten(finished.summary)
+    print_summary("predicted" if is_told else "Nothing to do: the prediction is finished", facts, as_json=as_json)
+
+
+def _read_limit(time_limit: str | None, when_late: Literal["warn", "degrade", "stop"]) -> "TimeLimit | None":
+    from mammoscope.inference.pace import TimeLimit, parse_duration
+
+    if time_limit is None:
+        if when_late != "warn":
+            raise UserInputError(
+                f"--when-late: found {when_late} without a limit, expected --time-limit too; give both"
+            )
+        return None
+    return TimeLimit(parse_duration(time_limit), when_late)
+
+
+def _check_output(output: Path) -> None:
+    if output.exists() and not output.is_dir():
+        raise FileExistsError(17, "File exists", str(output))
+
+
+def _tell(sentence: str) -> None:
+    typer.echo(sentence, err=True)
+
+
+def _shorten(summary: "Mapping[str, object]") -> dict[str, object]:
+    return {key: value for key, value in summary.items() if not key.endswith(_FOR_PEOPLE)}
+
+
+def _warn(prediction: "Prediction", summary: "Mapping[str, object]") -> None:
     for rejection in prediction.rejections[:_SENTENCES_SHOWN]:
         warn(f"refused ({rejection.code}): {rejection.sentence}")
-    _warn_of_gaps(prediction)
-    print_summary("predicted", facts, as_json=as_json)
-
-
-def _count_gaps(prediction: "Prediction") -> dict[str, int]:
-    """How many images lacked a column that the networks are given, or had a value that is new to them."""
-    counts = {f"images_without_{gap.column}": gap.n_missing for gap in prediction.gaps}
-    counts |= {f"images_with_a_new_{gap.column}": gap.n_unseen for gap in prediction.gaps}
-    return {name: count for name, count in counts.items() if count}
-
-
-def _warn_of_gaps(prediction: "Prediction") -> None:
+    if summary["images_missing"]:
+        warn(f"the table names {summary['images_missing']} images that have no file; rejected.parquet lists them")
+    if not summary["is_complete"]:
+        warn("time was up before all was scored; the same command with --resume goes on")
     n_images = prediction.image_scores.height
     for gap in prediction.gaps:
         if gap.n_missing:
@@ -84,44 +129,3 @@ def _warn_of_gaps(prediction: "Prediction") -> None:
             warn(
                 f"{gap.column}: {gap.n_unseen} of {n_images} images have a value that no training had, taken as unknown"
             )
-
-
-def _read_table(table: Path, images: Path) -> "pl.DataFrame":
-    """The rows of the table with their paths; a file that is not there is refused later, as one that cannot be read."""
-    import polars as pl
-
-    from mammoscope.cohort.sources.rsna import find_images, read_rsna_table
-
-    asked = read_rsna_table(table, with_outcomes=False).drop("path")
-    found = find_images(asked, images, allow_missing=True).manifest.select("image_id", "path")
-    expected = pl.format("{}/{}/{}.dcm", pl.lit(str(images)), "patient_id", "image_id")
-    located = asked.join(found, on="image_id", how="left", maintain_order="left")
-    return located.with_columns(pl.col("path").fill_null(expected))
-
-
-def _write(output: Path, prediction: "Prediction", submission: "pl.DataFrame", facts: "Mapping[str, object]") -> None:
-    from dataclasses import asdict
-
-    import polars as pl
-
-    from mammoscope.evaluation.scores import write_scores
-    from mammoscope.files import replacing, write_json
-    from mammoscope.inference.submission import write_submission
-
-    scores = pl.concat([prediction.image_scores, prediction.breast_scores, prediction.exam_scores], how="diagonal")
-    write_scores(scores, output / "scores.parquet")
-    write_scores(scores, output / "scores.csv")
-    write_submission(submission, output / "submission.csv")
-    with replacing(output / "rejected.parquet") as beside:
-        schema = {"image_id": pl.String, "path": pl.String, "code": pl.String, "sentence": pl.String}
-        pl.DataFrame([asdict(rejection) for rejection in prediction.rejections], schema=schema).write_parquet(beside)
-    write_json(output / "summary.json", facts)
-
-
-def _share_of_cases(run: "Run") -> float:
-    """The share of cases among the held-out breasts of a run: what is known of a breast without an image."""
-    from mammoscope.evaluation.scores import list_breasts
-    from mammoscope.learning.run import read_fold_scores
-
-    cancer = list_breasts(read_fold_scores(run))["cancer"]
-    return float(cancer.sum()) / len(cancer)

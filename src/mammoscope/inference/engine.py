@@ -4,7 +4,7 @@ Nothing here loads torch before it is needed, so that a folder of exported netwo
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -33,7 +33,21 @@ PrecisionName = Literal["auto", "f32", "bf16", "int8"]
 _GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
 
-class Engine(Protocol):
+class Scorer(Protocol):
+    """Networks that are ready to score."""
+
+    def score(self, pictures: Sequence[CanvasPixels], rows: pl.DataFrame | None = None) -> list[PictureLogits]:
+        """What each network says of prepared pictures, (row, column) each.
+
+        `rows` has the columns of the table for each picture, where the networks are given them.
+
+        Raises:
+            MammoscopeError: the networks are given a table, and there are no rows.
+            TableError: a number of the table is not finite.
+        """
+
+
+class Engine(Scorer, Protocol):
     """The networks of a run, ready to score pictures.
 
     Attributes:
@@ -45,6 +59,7 @@ class Engine(Protocol):
         encoders: of the tables of its networks, empty where they are given none.
         weights_by_fold: the SHA-256 of the weights of each network, in the order of the scores.
         notes: sentences that the user should hear, such as why it is not what is usual.
+        is_on_gpu: whether batches may be large.
     """
 
     @property
@@ -63,16 +78,18 @@ class Engine(Protocol):
     def weights_by_fold(self) -> Mapping[int, str]: ...  # noqa: D102
     @property
     def notes(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def is_on_gpu(self) -> bool: ...  # noqa: D102
 
-    def score(self, pictures: Sequence[CanvasPixels], rows: pl.DataFrame | None = None) -> list[PictureLogits]:
-        """What each network says of prepared pictures, (row, column) each.
+    def choose(self, places: Sequence[int]) -> "Engine":
+        """The same with some of its networks, by their places, in this order."""
 
-        `rows` has the columns of the table for each picture, where the networks are given them.
+    def look(self, flips: str) -> "Engine":
+        """The same with other mirror images than the recipe's `scoring.flips` says."""
 
-        Raises:
-            MammoscopeError: the networks are given a table, and there are no rows.
-            TableError: a number of the table is not finite.
-        """
+
+OpenEngine = Callable[[Sequence[int]], Scorer]
+"""What scores by the networks at these places among a run's, in this order."""
 
 
 def open_engine(

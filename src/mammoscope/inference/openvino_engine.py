@@ -23,7 +23,7 @@ from mammoscope.imaging.canvas import CanvasPixels
 from mammoscope.imaging.prepare import PrepareSettings
 from mammoscope.inference.exported import Export, Format, Precision, input_size
 from mammoscope.learning.logits import PictureLogits
-from mammoscope.learning.settings import Recipe
+from mammoscope.learning.settings import Recipe, with_flips
 from mammoscope.learning.table_inputs import EncodedTable, TableEncoder
 
 Grey = NDArray[np.float32]
@@ -70,6 +70,7 @@ class OpenVinoEngine:
     networks: tuple[CompiledNetwork, ...]
     precision: Precision
     notes: tuple[str, ...] = ()
+    flips: str | None = None
 
     @property
     def name(self) -> str:
@@ -83,8 +84,13 @@ class OpenVinoEngine:
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe of the run."""
-        return self.export.record.recipe
+        """The recipe of the run, with the mirror images that were asked for."""
+        return with_flips(self.export.record.recipe, self.flips)
+
+    @property
+    def is_on_gpu(self) -> bool:
+        """Never."""
+        return False
 
     @property
     def prepare(self) -> PrepareSettings:
@@ -116,9 +122,13 @@ class OpenVinoEngine:
             logits.append(PictureLogits(said[:, 0], said[:, 1]))
         return logits
 
-    def only(self, fold: int) -> "OpenVinoEngine":
-        """The same with the network of one fold."""
-        return replace(self, networks=tuple(network for network in self.networks if network.fold == fold))
+    def choose(self, places: Sequence[int]) -> "OpenVinoEngine":
+        """The same with some of its networks, by their places."""
+        return replace(self, networks=tuple(self.networks[place] for place in places))
+
+    def look(self, flips: str) -> "OpenVinoEngine":
+        """The same with other mirror images than the recipe says."""
+        return replace(self, flips=flips)
 
 
 def list_inputs(

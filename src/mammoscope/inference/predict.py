@@ -1,179 +1,197 @@
-"""Files to scores: prepared in many processes, scored in batches; a file that cannot be used costs itself."""
+"""Files to scores: prepared in many processes, scored in batches, written as they come; a bad file costs itself.
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+What is scored goes to a journal in parts, so that memory holds no more than a few pictures however many files there
+are, and a prediction that is killed goes on where it was. Pictures are scored in the order of their tasks, in batches
+that do not reach over a part: so neither workers nor interruptions change which pictures share a batch.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Final
 
 import numpy as np
-import polars as pl
+from numpy.typing import NDArray
 
-from mammoscope.cohort.manifest import SCHEMA
-from mammoscope.errors import UserInputError
-from mammoscope.evaluation.scores import SCORES_VERSION, aggregate_to_exams
-from mammoscope.exam import Mammogram, group_into_exams
 from mammoscope.imaging.batch import Rejection
-from mammoscope.imaging.verdict import Verdict, refusal
-from mammoscope.inference.bundle import Bundle
-from mammoscope.inference.engine import score_pictures
-from mammoscope.inference.reading import PreparedFile, ScoringTask, prepare_numbered
-from mammoscope.learning.logits import PictureLogits, combine_to_breasts, concatenate
-from mammoscope.learning.table_inputs import COLUMNS, TableGap, count_gaps
+from mammoscope.imaging.prepare import PrepareSettings
+from mammoscope.inference.decoders import Decoders
+from mammoscope.inference.engine import OpenEngine, Scorer
+from mammoscope.inference.journal import Journal
+from mammoscope.inference.order import choose_by_score, count_breasts, read_networks, take_views_in_turn
+from mammoscope.inference.pace import Pace, say_fit
+from mammoscope.inference.reading import Outcome, PreparedFile, ScoringTask
+from mammoscope.inference.rows import Networks, Row, tabulate_facts, to_refused_row, to_scored_rows
 
-_BATCH = 16
-_NO_PIXELS = np.empty((0, 0), dtype=np.uint8)
-_CHUNK = 256  # files that are handed out at once: bounds the prepared pictures that wait in memory
+Floats = NDArray[np.float64]
+PictureCheck = Callable[[Sequence[PreparedFile]], Sequence[Collection[str]]]
+"""What is to be warned of with each picture of a batch, by codes."""
 
-TaskRunner = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
+CHEAP: Final = (0,)
+"""The place of the network that sees all pictures where there is no time for the others."""
+
+_PIXELS_ON_CPU, _PIXELS_ON_GPU = 2**21, 2**24  # of a batch: 4 or 32 pictures of 1024 x 512
+_MOST_IN_BATCH_ON_CPU, _MOST_IN_BATCH = 16, 128
+_LARGE, _PART, _SMALL_PART = 1024, 64, 16  # files; a part is what a killed prediction loses at the most
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """Scores of images, of breasts (as the run combines views) and of exams (the higher breast's), and the refused.
+def choose_batch_size(settings: PrepareSettings, *, on_gpu: bool) -> int:
+    """How many pictures of these settings are scored at once; a power of two."""
+    n_fitting = (_PIXELS_ON_GPU if on_gpu else _PIXELS_ON_CPU) // (settings.rows * settings.columns)
+    most = min(n_fitting, _MOST_IN_BATCH if on_gpu else _MOST_IN_BATCH_ON_CPU)
+    return 1 << max(most, 1).bit_length() - 1
 
-    `gaps` are what the columns of the table lacked, one for each that the networks are given.
+
+def choose_part_size(n_files: int, batch_size: int) -> int:
+    """How many files a part of the journal is of: whole batches."""
+    least = _PART if n_files > _LARGE else _SMALL_PART
+    return -(-least // batch_size) * batch_size
+
+
+def warn_of_nothing(files: Sequence[PreparedFile]) -> Sequence[Collection[str]]:
+    """No warning for any picture."""
+    return [()] * len(files)
+
+
+def _turn_any(scores: Floats) -> NDArray[np.bool_]:
+    return np.ones(len(scores), np.bool_)
+
+
+def _say_nothing(_sentence: str) -> None:
+    pass
+
+
+@dataclass(slots=True, kw_only=True)
+class Pipeline:
+    """How files are scored.
+
+    Attributes:
+        open_engine: gives the engine of some of the networks.
+        n_networks: of the run.
+        decode: prepares files.
+        journal: takes what is scored.
+        pace: measures the time.
+        batch_size: pictures that are scored at once.
+        part_size: files of a part of the journal.
+        has_table: whether networks are given the columns of a table.
+        check_pictures: finds what is to be warned of.
+        may_turn: of breasts' scores by the first network, (breast,), which may become positive by those of others.
+        advance: hears how many files are done.
+        say: takes a sentence for people.
     """
 
-    image_scores: pl.DataFrame
-    breast_scores: pl.DataFrame
-    exam_scores: pl.DataFrame
-    rejections: tuple[Rejection, ...]
-    gaps: tuple[TableGap, ...] = ()
+    open_engine: OpenEngine
+    n_networks: int
+    decode: Decoders
+    journal: Journal
+    pace: Pace
+    batch_size: int
+    part_size: int
+    has_table: bool = False
+    check_pictures: PictureCheck = warn_of_nothing
+    may_turn: Callable[[Floats], NDArray[np.bool_]] = _turn_any
+    advance: Callable[[int], None] = lambda _: None
+    say: Callable[[str], None] = _say_nothing
+    _has_told: bool = field(default=False, init=False)
 
+    def score(self, tasks: Sequence[ScoringTask]) -> bool:
+        """Score all tasks that are not scored, by all networks; False where time ran out before each had a score.
 
-def predict(
-    bundle: Bundle, tasks: Sequence[ScoringTask], *, run_tasks: TaskRunner, advance: Callable[[int], None]
-) -> Prediction:
-    """The scores of all files that can be scored; the same to the bit whatever the order in which they get ready.
+        With a limit of time and `degrade`, the networks after the first may not see all.
 
-    Raises:
-        UserInputError: not one file can be scored.
-    """
-    files: list[PreparedFile] = []
-    logits: list[list[PictureLogits]] = []
-    rejections: list[Rejection] = []
-    for batch in _batches(_prepared(tasks, run_tasks, advance, rejections)):
-        rows = _table_rows(batch) if bundle.encoders else None
-        logits.append(score_pictures(bundle, [prepared.pixels for prepared in batch], rows))
-        files += [replace(prepared, pixels=_NO_PIXELS) for prepared in batch]  # what was scored is not kept
-    mixed = _find_contradictions(files)
-    rejections += [_reject_mixed(prepared) for prepared in files if prepared.mammogram.exam_id in mixed]
-    if all(prepared.mammogram.exam_id in mixed for prepared in files):
-        first = f"; the first: {rejections[0].sentence}" if rejections else ""
-        raise UserInputError(f"none of {len(tasks)} files can be scored{first}")
-    kept = _order_of_rows(files, mixed)
-    by_network = [concatenate(parts).take(kept) for parts in zip(*logits, strict=True)]
-    image_scores = _image_scores([files[place].mammogram for place in kept], by_network)
-    breast_scores = combine_to_breasts(image_scores, by_network, bundle.recipe.views.combine)
-    exam_scores = aggregate_to_exams(breast_scores)
-    refused = tuple(sorted(rejections, key=lambda rejection: rejection.path))
-    gaps = count_gaps(bundle.encoders, _table_rows([files[place] for place in kept]))
-    return Prediction(image_scores, breast_scores, exam_scores, refused, gaps)
+        Raises:
+            UserInputError: the journal cannot be written.
+            WorkerLostError, MemoryError: as of `decode`.
+        """
+        seen = read_networks(self.journal)
+        left = [task for task in tasks if task.key not in seen]
+        self.advance(len(tasks) - len(left))
+        networks, remedies = tuple(range(self.n_networks)), self._list_remedies()
+        while left and not self.pace.is_time_up:
+            left = self._score_round(left, networks, may_change=bool(remedies))
+            if left and not self.pace.is_time_up:  # late
+                networks, left = CHEAP, self._remedy(left, remedies)
+        self._score_rest(tasks, is_late=networks != tuple(range(self.n_networks)))
+        return not left
 
+    def _list_remedies(self) -> list[str]:
+        """What is done one after the other when time will not do."""
+        if self.pace.limit is None or self.pace.limit.when_late != "degrade":
+            return []
+        return ["networks", "views"] if self.n_networks > 1 else ["views"]
 
-def _prepared(
-    tasks: Sequence[ScoringTask], run_tasks: TaskRunner, advance: Callable[[int], None], rejections: list[Rejection]
-) -> Iterator[PreparedFile]:
-    name_by_image: dict[str, str] = {}
-    for start in range(0, len(tasks), _CHUNK):
-        numbered = list(enumerate(tasks[start : start + _CHUNK]))
-        for outcome in _in_order(run_tasks(prepare_numbered, numbered), advance):
-            if isinstance(outcome, Rejection):
-                rejections.append(outcome)
-            elif (first := name_by_image.setdefault(outcome.mammogram.image_id, outcome.name)) != outcome.name:
-                rejections.append(_reject_second(outcome, first))
-            else:
-                yield outcome
+    def _remedy(self, left: list[ScoringTask], remedies: list[str]) -> list[ScoringTask]:
+        """What is left in its new order, for one network from here on; takes what is done off the remedies."""
+        if remedies.pop(0) == "networks":
+            self.say(f"from here on one network for {len(left):,} files; the others when there is time")
+            measured = self.pace.measured
+            needed_s = measured.project(len(left), n_networks=1, n_measured=self.n_networks) if measured else 0.0
+            if needed_s <= self.pace.left_s:
+                return left
+            remedies.pop(0)
+        self.say(f"from here on one view of each breast first, of {len(left):,} files")
+        return take_views_in_turn(left)
 
+    def _score_rest(self, tasks: Sequence[ScoringTask], *, is_late: bool) -> None:
+        """Let networks see what they have not seen; only what may become positive where there is little time."""
+        seen = read_networks(self.journal)
+        for networks in sorted({each for each in seen.values() if each}):
+            missing = tuple(sorted(set(range(self.n_networks)) - set(networks)))
+            chosen = [task for task in tasks if missing and seen.get(task.key) == networks]
+            if is_late and chosen:
+                chosen = choose_by_score(chosen, self.journal, self.may_turn)
+            if chosen and not self.pace.is_time_up:
+                self.say(f"{len(chosen):,} files go to {len(missing)} more networks")
+                self._score_round(chosen, missing, is_new=False)
 
-def _in_order(
-    outcomes: Iterable[tuple[int, PreparedFile | Rejection]], advance: Callable[[int], None]
-) -> Iterator[PreparedFile | Rejection]:
-    """Numbered outcomes by their numbers: which pictures share a batch may change the last digits of their scores."""
-    waiting: dict[int, PreparedFile | Rejection] = {}
-    n_given = 0
-    for number, outcome in outcomes:
-        advance(1)
-        waiting[number] = outcome
-        while n_given in waiting:
-            yield waiting.pop(n_given)
-            n_given += 1
+    def _score_round(
+        self, tasks: Sequence[ScoringTask], networks: Networks, *, may_change: bool = False, is_new: bool = True
+    ) -> list[ScoringTask]:
+        """Score tasks by some networks; gives back those that are left when time is up, or will not do for them."""
+        engine, n_done = self.open_engine(networks), 0
+        self.pace.begin_measuring()
+        with closing(self.decode(tasks)) as outcomes:
+            while n_done < len(tasks):
+                n_scored = self._score_part(tasks[n_done : n_done + self.part_size], outcomes, engine, networks)
+                self.advance(n_scored if is_new else 0)
+                n_done += n_scored
+                n_left = len(tasks) - n_done
+                self._tell_once(tasks[n_done:], networks)
+                if self.pace.is_time_up or (may_change and self.pace.is_late(n_left)):
+                    break
+        return list(tasks[n_done:])
 
+    def _score_part(
+        self, tasks: Sequence[ScoringTask], outcomes: Iterator[Outcome], engine: Scorer, networks: Networks
+    ) -> int:
+        """Score the next tasks, write them as one part, and say how many these were before time was up."""
+        rows: list[Row] = []
+        for start in range(0, len(tasks), self.batch_size):
+            batch = tasks[start : start + self.batch_size]
+            rows += self._score_batch(batch, list(islice(outcomes, len(batch))), engine, networks)
+            if self.pace.is_time_up:
+                break
+        self.journal.write(rows)
+        return len(rows)
 
-def _reject_second(prepared: PreparedFile, first: str) -> Rejection:
-    error = refusal(
-        Verdict.DUPLICATE,
-        prepared.name,
-        found=f"the same image as in {first}",
-        expected="each image once",
-        advice="remove one of the files",
-    )
-    return Rejection(prepared.name, str(prepared.path), error.code, error.sentence)
+    def _score_batch(
+        self, tasks: Sequence[ScoringTask], outcomes: Sequence[Outcome], engine: Scorer, networks: Networks
+    ) -> list[Row]:
+        files = [outcome for outcome in outcomes if isinstance(outcome, PreparedFile)]
+        began = self.pace.clock()
+        table = tabulate_facts(files) if self.has_table else None
+        logits = engine.score([each.pixels for each in files], table) if files else []
+        self.pace.note(len(tasks), n_networks=len(networks), network_s=self.pace.clock() - began)
+        scored = iter(to_scored_rows(files, networks, logits, self.check_pictures(files) if files else []))
+        return [
+            {"key": task.key, **(to_refused_row(outcome) if isinstance(outcome, Rejection) else next(scored))}
+            for task, outcome in zip(tasks, outcomes, strict=True)
+        ]
 
-
-def _find_contradictions(files: Sequence[PreparedFile]) -> set[str]:
-    """The exams whose images cannot all be of one visit of one patient."""
-    mammograms_by_exam: dict[str, list[Mammogram]] = {}
-    for prepared in files:
-        mammograms_by_exam.setdefault(prepared.mammogram.exam_id, []).append(prepared.mammogram)
-    found = set()
-    for exam_id, mammograms in mammograms_by_exam.items():
-        try:
-            group_into_exams(mammograms)
-        except UserInputError:
-            found.add(exam_id)
-    return found
-
-
-def _reject_mixed(prepared: PreparedFile) -> Rejection:
-    error = refusal(
-        Verdict.MIXED_PATIENTS,
-        prepared.name,
-        found="a study whose files name several patients",
-        expected="one patient",
-        advice="correct the Patient ID of its files",
-    )
-    return Rejection(prepared.name, str(prepared.path), error.code, error.sentence)
-
-
-def _batches(prepared: Iterator[PreparedFile]) -> Iterator[list[PreparedFile]]:
-    while batch := list(islice(prepared, _BATCH)):
-        yield batch
-
-
-def _table_rows(files: Sequence[PreparedFile]) -> pl.DataFrame:
-    """What is known of each file, in the columns that networks are given."""
-    return pl.DataFrame(
-        [{"image_id": prepared.mammogram.image_id, **prepared.facts} for prepared in files],
-        schema={name: SCHEMA[name] for name in ("image_id", *COLUMNS)},
-    )
-
-
-def _order_of_rows(files: Sequence[PreparedFile], left_out: set[str]) -> list[int]:
-    """The places of the files that are scored, by patient, exam, side and image."""
-    places = [place for place, prepared in enumerate(files) if prepared.mammogram.exam_id not in left_out]
-    return sorted(places, key=lambda place: _sort_key(files[place].mammogram))
-
-
-def _sort_key(mammogram: Mammogram) -> tuple[str, str, str, str]:
-    return mammogram.patient_id, mammogram.exam_id, mammogram.laterality.value, mammogram.image_id
-
-
-def _image_scores(mammograms: Sequence[Mammogram], by_network: Sequence[PictureLogits]) -> pl.DataFrame:
-    """The score of each image: the mean probability over the networks."""
-    return pl.DataFrame(
-        {
-            "schema_version": [SCORES_VERSION] * len(mammograms),
-            "level": ["image"] * len(mammograms),
-            "patient_id": [mammogram.patient_id for mammogram in mammograms],
-            "exam_id": [mammogram.exam_id for mammogram in mammograms],
-            "laterality": [mammogram.laterality.value for mammogram in mammograms],
-            "view": [mammogram.view.value if mammogram.view else None for mammogram in mammograms],
-            "image_id": [mammogram.image_id for mammogram in mammograms],
-            "n_images": [1] * len(mammograms),
-            "score": np.mean([logits.probabilities for logits in by_network], axis=0),
-            "cancer": pl.Series([None] * len(mammograms), dtype=pl.Boolean),
-            "fold": pl.Series([None] * len(mammograms), dtype=pl.Int64),
-        },
-        schema_overrides={"view": pl.String},
-    )
+    def _tell_once(self, left: Sequence[ScoringTask], networks: Networks) -> None:
+        """Say, when it is measured for the first time, whether what is left will fit."""
+        if self._has_told or self.pace.limit is None or self.pace.measured is None or not left:
+            return
+        self._has_told = True
+        self.say(say_fit(self.pace, n_files=len(left), n_breasts=count_breasts(left), n_networks=len(networks)))

@@ -72,7 +72,11 @@ def measure_auc_loss(run: Run, store: PreparedStore, plain: OpenVinoEngine, quan
         return AucLoss(fold=fold, n_breasts=0, n_patients=0, reason="the store holds no image of the held-out fold")
     pictures = read_pictures(run, store, images["image_id"].to_list())
     breasts = [
-        combine_to_breasts(images, score_in_parts(engine.only(fold).score, pictures), run.recipe.views.combine)
+        combine_to_breasts(
+            images,
+            score_in_parts(engine.choose([list(engine.weights_by_fold).index(fold)]).score, pictures),
+            run.recipe.views.combine,
+        )
         for engine in (quantised, plain)
     ]
     outcomes, patients = breasts[0]["cancer"].to_numpy(), number_patients(breasts[0]["patient_id"].to_list())

@@ -1,7 +1,7 @@
 """Files to prepared pictures, and whose they are: the part of worker processes, which load no torch to start soon."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -9,6 +9,7 @@ import polars as pl
 from mammoscope.anatomy import Laterality, View
 from mammoscope.errors import ImageRefusedError, UserInputError
 from mammoscope.exam import Mammogram
+from mammoscope.files import sha256_of_bytes
 from mammoscope.imaging.batch import PrepareJob, Rejection, prepare_job
 from mammoscope.imaging.canvas import CanvasPixels
 from mammoscope.imaging.header import Header
@@ -25,7 +26,8 @@ class ScoringTask:
     """A file to score; the mammogram is None where the file's own header must tell whose it is.
 
     `name` is how sentences call the file: the file names of a hospital may hold a patient's. `facts` are what a table
-    says of it beside.
+    says of it beside. `path` is the store where the picture comes from a prepared one. `stamp` changes when the
+    picture does: size and time of the file's last change, or the hash of a prepared picture; empty without either.
     """
 
     name: str
@@ -33,17 +35,31 @@ class ScoringTask:
     mammogram: Mammogram | None
     settings: PrepareSettings
     facts: Facts = field(default_factory=dict)
+    stamp: str = ""
+
+    @property
+    def key(self) -> str:
+        """What tells this picture, and whose it is said to be, from any other: 64 hexadecimal digits."""
+        identity = None if self.mammogram is None else astuple(self.mammogram)
+        return sha256_of_bytes(repr((str(self.path), self.stamp, identity, sorted(self.facts.items()))).encode())
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedFile:
-    """A file that can be scored; pixels are (row, column), `facts` what its table or else its header says."""
+    """A file that can be scored; pixels are (row, column), `facts` what its table or else its header says.
+
+    `record` is how the picture was prepared, as columns of a store's `prepared.parquet`.
+    """
 
     name: str
     path: Path
     mammogram: Mammogram
     pixels: CanvasPixels
     facts: Facts = field(default_factory=dict)
+    record: Facts = field(default_factory=dict)
+
+
+Outcome = PreparedFile | Rejection
 
 
 def tasks_from_table(manifest: pl.DataFrame, settings: PrepareSettings) -> list[ScoringTask]:
@@ -63,6 +79,7 @@ def tasks_from_table(manifest: pl.DataFrame, settings: PrepareSettings) -> list[
             ),
             settings,
             facts[place],
+            stamp=read_stamp(Path(path)),
         )
         for place, (path, image_id, patient_id, exam_id, laterality, view) in enumerate(columns.iter_rows())
     ]
@@ -74,31 +91,53 @@ def tasks_from_folder(folder: Path, settings: PrepareSettings) -> list[ScoringTa
     Raises:
         UserInputError: there is no such folder, or no file in it.
     """
-    if not folder.exists():
-        raise UserInputError(f"{folder}: no such file or folder, expected DICOM files to read")
-    paths = [folder] if folder.is_file() else sorted(path for path in folder.rglob("*") if path.is_file())
+    return tasks_from_paths(list_files(folder), settings)
+
+
+def tasks_from_paths(paths: Sequence[Path], settings: PrepareSettings) -> list[ScoringTask]:
+    """A task for each file, in their order; their headers must say whose they are."""
+    return [
+        ScoringTask(f"file {number}", path, None, settings, stamp=read_stamp(path))
+        for number, path in enumerate(paths, start=1)
+    ]
+
+
+def list_files(place: Path) -> list[Path]:
+    """The files below a folder, in the order of their paths, or the one file.
+
+    Raises:
+        UserInputError: there is no such folder, or no file in it.
+    """
+    if not place.exists():
+        raise UserInputError(f"{place}: no such file or folder, expected DICOM files to read")
+    paths = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
     if not paths:
-        raise UserInputError(f"{folder}: holds no file, expected DICOM files to read")
-    return [ScoringTask(f"file {number}", path, None, settings) for number, path in enumerate(paths, start=1)]
+        raise UserInputError(f"{place}: holds no file, expected DICOM files to read")
+    return paths
 
 
-def prepare_file(task: ScoringTask) -> PreparedFile | Rejection:
+def read_stamp(path: Path) -> str:
+    """Size and time of the last change of a file, as text; empty where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ""
+    return f"{found.st_size} {found.st_mtime_ns}"
+
+
+def prepare_file(task: ScoringTask) -> Outcome:
     """One file, prepared as the run prepared its own, or why it cannot be."""
     prepared = prepare_job(PrepareJob(task.name, str(task.path)), task.settings)
     if isinstance(prepared, Rejection):
         return prepared
+    record = prepared.record.to_row()
     try:
         if task.mammogram is not None:
-            return PreparedFile(task.name, task.path, task.mammogram, prepared.pixels, task.facts)
+            return PreparedFile(task.name, task.path, task.mammogram, prepared.pixels, task.facts, record)
         mammogram = _read_mammogram(prepared.header, task)
-        return PreparedFile(task.name, task.path, mammogram, prepared.pixels, _read_facts(prepared.header))
+        return PreparedFile(task.name, task.path, mammogram, prepared.pixels, _read_facts(prepared.header), record)
     except ImageRefusedError as error:
         return Rejection(task.name, str(task.path), error.code, error.sentence)
-
-
-def prepare_numbered(numbered: tuple[int, ScoringTask]) -> tuple[int, PreparedFile | Rejection]:
-    """As `prepare_file`, with the number that the task came with."""
-    return numbered[0], prepare_file(numbered[1])
 
 
 def _read_mammogram(header: Header, task: ScoringTask) -> Mammogram:

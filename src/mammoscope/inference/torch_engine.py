@@ -1,7 +1,7 @@
 """Prepared pictures to scores by torch, on a CPU or a GPU."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,7 @@ from mammoscope.learning.batches import Pictures
 from mammoscope.learning.logits import PictureLogits
 from mammoscope.learning.run import check_weights_hash
 from mammoscope.learning.scoring import autocast_type, choose_device, score_batches
-from mammoscope.learning.settings import Recipe
+from mammoscope.learning.settings import Recipe, with_flips
 from mammoscope.learning.table_inputs import TableEncoder
 from mammoscope.learning.table_layer import to_tensors
 
@@ -28,11 +28,15 @@ _NAME_BY_TYPE = {None: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
 
 @dataclass(frozen=True, slots=True)
 class TorchEngine:
-    """The networks of a bundle; `asked` is a precision in place of the recipe's, `notes` why it is torch, if asked."""
+    """The networks of a bundle.
+
+    `asked` and `flips` are a precision and mirror images in place of the recipe's, `notes` why it is torch, if asked.
+    """
 
     bundle: Bundle
     asked: Asked = "auto"
     notes: tuple[str, ...] = ()
+    flips: str | None = None
 
     @property
     def name(self) -> str:
@@ -51,9 +55,14 @@ class TorchEngine:
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe of the run, with the precision that was asked for."""
-        recipe = self.bundle.recipe
+        """The recipe of the run, with the precision and the mirror images that were asked for."""
+        recipe = with_flips(self.bundle.recipe, self.flips)
         return recipe if self.asked == "auto" else recipe.model_copy(update={"precision": self.asked})
+
+    @property
+    def is_on_gpu(self) -> bool:
+        """Whether batches may be large."""
+        return self.bundle.device.type != "cpu"
 
     @property
     def prepare(self) -> PrepareSettings:
@@ -70,6 +79,17 @@ class TorchEngine:
         """The SHA-256 of the weights of each fold."""
         run = self.bundle.run
         return {fold: check_weights_hash(run, fold) for fold in run.trained_folds}
+
+    def choose(self, places: Sequence[int]) -> "TorchEngine":
+        """The same with some of its networks, by their places."""
+        bundle = self.bundle
+        encoders = tuple(bundle.encoders[place] for place in places) if bundle.encoders else ()
+        networks = tuple(bundle.networks[place] for place in places)
+        return replace(self, bundle=replace(bundle, networks=networks, encoders=encoders))
+
+    def look(self, flips: str) -> "TorchEngine":
+        """The same with other mirror images than the recipe says."""
+        return replace(self, flips=flips)
 
     def score(self, pictures: Sequence[CanvasPixels], rows: pl.DataFrame | None = None) -> list[PictureLogits]:
         """What each network says of prepared pictures, (row, column) each.

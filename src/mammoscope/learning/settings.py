@@ -256,3 +256,15 @@ class Recipe(Settings):
     scoring: ScoringSettings = ScoringSettings()
     operating_points: OperatingPointSettings = OperatingPointSettings()
     second_stage: SecondStageSettings | None = None
+
+
+def with_flips(recipe: Recipe, flips: str | None) -> Recipe:
+    """The recipe with other mirror images to score by; None leaves its own.
+
+    Raises:
+        ValidationError: there are none of that name.
+    """
+    if flips is None:
+        return recipe
+    scoring = ScoringSettings.model_validate({"flips": flips})
+    return recipe.model_copy(update={"scoring": scoring})

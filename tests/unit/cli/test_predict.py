@@ -8,6 +8,8 @@ import polars as pl
 import pytest
 
 from mammoscope.evaluation.scores import read_scores
+from mammoscope.inference import session
+from mammoscope.inference.decoders import decode_here
 from mammoscope.learning.run import Run
 
 CliRun = Callable[..., tuple[int, str, str]]
@@ -29,6 +31,12 @@ def predict(run_cli: CliRun, random_run: Run, images: Path, tmp_path: Path) -> P
     return run
 
 
+@pytest.fixture(autouse=True)
+def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What processes do is tested elsewhere; they take long to start."""
+    monkeypatch.setattr(session, "decode_apart", lambda tasks, **_: decode_here(tasks))
+
+
 def _submission(folder: Path) -> dict[str, float]:
     with (folder / "submission.csv").open() as file:
         assert file.readline() == "prediction_id,cancer\n"
@@ -43,17 +51,25 @@ def test_a_table_gives_scores_and_the_competitions_file(
     asked = set(pl.read_csv(phantoms / "test.csv")["prediction_id"])
     assert set(_submission(tmp_path / "out")) == asked
     assert json.loads(out) == json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert json.loads(out) | {"scores": "", "submission": ""} == {
+    told = {
         "images_scored": 8,
         "images_refused": 0,
+        "images_missing": 0,
         "breasts_scored": 4,
         "breasts_without_image": 0,
         "folds": "0, 1",
-        "scores": "",
-        "submission": "",
+        "scores": str(tmp_path / "out" / "scores.csv"),
+        "is_complete": True,
+        "flips": "none",
+        "calibration": "undefined: the run's held-out cases do not score above its controls",
     }
+    assert told.items() <= json.loads(out).items()
     scores = read_scores(tmp_path / "out" / "scores.parquet")
-    assert scores.equals(read_scores(tmp_path / "out" / "scores.csv"))
+    for suffix in ("csv", "jsonl"):
+        assert scores.equals(read_scores(tmp_path / "out" / f"scores.{suffix}"))
+    decisions = pl.read_parquet(tmp_path / "out" / "decisions.parquet")
+    assert decisions.select("level", "image_id", "score").equals(scores.select("level", "image_id", "score"))
+    assert pl.read_parquet(tmp_path / "out" / "prepared.parquet").height == 8
     assert dict(scores["level"].value_counts().iter_rows()) == {"image": 8, "breast": 4, "exam": 2}
     assert pl.read_parquet(tmp_path / "out" / "rejected.parquet").height == 0
     assert random_run.trained_folds == (0, 1)
@@ -94,6 +110,7 @@ def test_a_breast_without_a_usable_image_gets_the_share_of_cases(
     refused = pl.read_parquet(tmp_path / "out" / "rejected.parquet")
     assert sorted(refused["code"]) == ["not_dicom", "unreadable", "unreadable"]
     assert err.count("warning: refused (") == 3
+    assert "warning: the table names 2 images that have no file; rejected.parquet lists them\n" in err
 
 
 def test_one_file_may_be_given(predict: Predict, images: Path, tmp_path: Path) -> None:
@@ -143,7 +160,52 @@ def test_an_output_that_is_a_file_is_noticed_before_the_work(
     predict: Predict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "out").write_text("")
-    monkeypatch.setattr("mammoscope.inference.predict.predict", None)  # any call would be an internal error
+    monkeypatch.setattr("mammoscope.inference.session.Session", None)  # any call would be an internal error
     code, _, err = predict()
     assert code == 2
     assert err.startswith(f"error: {tmp_path / 'out'}: found a file, expected a folder; name another")
+
+
+def test_a_finished_prediction_has_nothing_to_go_on_with(predict: Predict) -> None:
+    assert predict("--resume")[0] == 0
+    code, out, _ = predict("--resume")
+    assert code == 0
+    assert out.startswith("Nothing to do: the prediction is finished\n")
+
+
+def test_a_run_of_another_version_ends_with_2(predict: Predict, random_run: Run) -> None:
+    path = random_run.path / "environment.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 99}))
+    code, _, err = predict()
+    assert code == 2
+    assert "schema_version is 99, expected 1; use the version of mammoscope that made the run" in err
+
+
+def test_a_folder_without_mammograms_ends_with_2(predict: Predict, tmp_path: Path) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "letter.txt").write_text("a letter, and no picture")
+    code, _, err = predict(of=tmp_path / "letters")
+    assert code == 2
+    assert err.splitlines()[-1].startswith("error: none of 1 files can be scored; the first: file 1: found 24 bytes")
+
+
+def test_a_limit_of_time_is_kept_or_refused(predict: Predict) -> None:
+    code, _, err = predict("--time-limit", "soon")
+    assert (code, err) == (2, "error: --time-limit: found 'soon', expected a time above 0, such as 9h, 1h30m or 45s\n")
+    code, _, err = predict("--when-late", "stop")
+    assert code == 2
+    assert err == "error: --when-late: found stop without a limit, expected --time-limit too; give both\n"
+    code, out, err = predict("--time-limit", "9h", "--when-late", "degrade", "--json")
+    assert code == 0, err
+    assert json.loads(out)["is_complete"] is True
+
+
+def test_time_that_is_up_leaves_a_submission_and_goes_on(predict: Predict, phantoms: Path, tmp_path: Path) -> None:
+    given = ("--table", phantoms / "test.csv", "--json")
+    code, _, err = predict(*given, "--time-limit", "0.000001s", "--when-late", "stop")
+    assert code == 2
+    assert "--time-limit: found time up before the first of 8 files was scored, expected more; give more" in err
+    code, out, err = predict(*given, "--resume")
+    assert code == 0, err
+    assert json.loads(out)["images_scored"] == 8
+    assert not (tmp_path / "out" / "parts").exists()

@@ -1,4 +1,4 @@
-"""Runs with random weights whose scores differ, and their exported networks, made once for all tests."""
+"""Runs with random weights, their exported networks, and predictions without a command: what these tests share."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,9 +10,15 @@ import torch
 
 from mammoscope.imaging.canvas import CanvasPixels
 from mammoscope.imaging.prepare import PrepareSettings
-from mammoscope.inference.bundle import open_bundle
+from mammoscope.inference.bundle import Bundle, open_bundle
+from mammoscope.inference.collect import Prediction, collect_prediction
+from mammoscope.inference.decoders import Decoders, decode_here
 from mammoscope.inference.export import export_run
 from mammoscope.inference.exported import Export
+from mammoscope.inference.journal import keep_journal
+from mammoscope.inference.pace import Pace
+from mammoscope.inference.predict import Pipeline
+from mammoscope.inference.reading import ScoringTask
 from mammoscope.inference.torch_engine import TorchEngine
 from mammoscope.learning.network import CancerNetwork, build_network
 from mammoscope.learning.recipe import read_recipe
@@ -24,6 +30,7 @@ from mammoscope.learning.training import write_weights
 PREPARE = PrepareSettings(rows=64, columns=32, bits=8)
 MakeRun = Callable[..., Run]
 OpenTorch = Callable[[Run], TorchEngine]
+Predict = Callable[..., Prediction]
 
 
 def _draw_pictures(n_pictures: int) -> list[CanvasPixels]:
@@ -99,3 +106,40 @@ def open_torch() -> OpenTorch:
 def pictures() -> Sequence[CanvasPixels]:
     """Sixteen, (row, column) each."""
     return _draw_pictures(16)
+
+
+@pytest.fixture
+def predict(tmp_path_factory: pytest.TempPathFactory) -> Predict:
+    """The prediction of tasks by all networks of a bundle."""
+
+    def run(
+        bundle: Bundle,
+        tasks: Sequence[ScoringTask],
+        decode: Decoders = decode_here,
+        *,
+        batch_size: int = 4,
+        advance: Callable[[int], None] = lambda _: None,
+    ) -> Prediction:
+        folder = tmp_path_factory.mktemp("journal")
+        with keep_journal(folder, {}, is_resumed=False) as journal:
+            pipeline = Pipeline(
+                open_engine=TorchEngine(bundle).choose,
+                n_networks=len(bundle.networks),
+                decode=decode,
+                journal=journal,
+                pace=Pace(None, clock=lambda: 0.0),
+                batch_size=batch_size,
+                part_size=2 * batch_size,
+                has_table=bool(bundle.encoders),
+                advance=advance,
+            )
+            assert pipeline.score(tasks)
+            return collect_prediction(
+                journal.read(),
+                tasks,
+                n_networks=len(bundle.networks),
+                combination=bundle.recipe.views.combine,
+                encoders=bundle.encoders,
+            )
+
+    return run

@@ -228,7 +228,8 @@ def test_pictures_are_drawn_where_the_store_is_gone(attentive: Run) -> None:
         assert one.shape == (64, 32)
         assert one.dtype == np.uint8
         assert np.array_equal(one, other)
-        assert (one[0, -1], one.max()) == (0, 255)
+        assert one[0, -1] == 0  # air
+        assert 100 < one.max() <= 255
 
 
 def test_a_store_of_other_pictures_is_refused(trained: Run, tiny_store: PreparedStore, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_an_engine_says_what_it_is_of(attentive: Run, exported: Export) -> None:
     assert (engine.name, engine.precision, engine.folder) == ("openvino", "f32", exported.path)
     assert (engine.recipe, engine.prepare, engine.encoders) == (attentive.recipe, attentive.prepare, ())
     assert list(engine.weights_by_fold) == [0, 1]
-    assert list(engine.only(1).weights_by_fold) == [1]
+    assert list(engine.choose([1]).weights_by_fold) == [1]
 
 
 # the table

@@ -1,10 +1,9 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pydicom
@@ -16,15 +15,14 @@ from mammoscope.cohort.sources.rsna import find_images, read_rsna_table
 from mammoscope.errors import UserInputError
 from mammoscope.evaluation.scores import aggregate_to_breasts, check_scores
 from mammoscope.imaging.prepare import prepare_image
-from mammoscope.inference import predict as predict_module
 from mammoscope.inference.bundle import Bundle, open_bundle
+from mammoscope.inference.collect import Prediction
+from mammoscope.inference.decoders import decode_apart
 from mammoscope.inference.engine import score_pictures
-from mammoscope.inference.predict import Prediction, predict
-from mammoscope.inference.reading import ScoringTask, tasks_from_folder, tasks_from_table
+from mammoscope.inference.reading import tasks_from_folder, tasks_from_table
 from mammoscope.learning.run import Run
-from mammoscope.scaling import run_tasks
 
-Runner = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]
+Predict = Callable[..., Prediction]
 
 
 @pytest.fixture
@@ -44,16 +42,10 @@ def table(phantoms: Path) -> pl.DataFrame:
     return find_images(manifest, phantoms / "test_images", allow_missing=False).manifest
 
 
-def _predict(bundle: Bundle, tasks: Sequence[ScoringTask], runner: Runner = map) -> Prediction:
-    return predict(bundle, tasks, run_tasks=runner, advance=lambda _: None)
-
-
-def _backwards(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
-    return map(function, reversed(tasks))
-
-
-def test_every_file_of_a_table_is_scored_as_prepared_and_scored_by_hand(bundle: Bundle, table: pl.DataFrame) -> None:
-    prediction = _predict(bundle, tasks_from_table(table, bundle.prepare))
+def test_every_file_of_a_table_is_scored_as_prepared_and_scored_by_hand(
+    bundle: Bundle, table: pl.DataFrame, predict: Predict
+) -> None:
+    prediction = predict(bundle, tasks_from_table(table, bundle.prepare))
     assert prediction.rejections == ()
     check_scores(prediction.image_scores)
     by_image = dict(prediction.image_scores.select("image_id", "score").iter_rows())
@@ -67,8 +59,8 @@ def test_every_file_of_a_table_is_scored_as_prepared_and_scored_by_hand(bundle: 
     assert prediction.image_scores.select(identity).sort("image_id").equals(table.select(identity).sort("image_id"))
 
 
-def test_a_breast_scores_the_mean_over_its_images(bundle: Bundle, table: pl.DataFrame) -> None:
-    prediction = _predict(bundle, tasks_from_table(table, bundle.prepare))
+def test_a_breast_scores_the_mean_over_its_images(bundle: Bundle, table: pl.DataFrame, predict: Predict) -> None:
+    prediction = predict(bundle, tasks_from_table(table, bundle.prepare))
     means = prediction.image_scores.group_by("patient_id", "laterality").agg(pl.col("score").mean())
     ours = prediction.breast_scores.select("patient_id", "laterality", "score")
     assert ours.sort("patient_id", "laterality")["score"].to_list() == pytest.approx(
@@ -77,34 +69,32 @@ def test_a_breast_scores_the_mean_over_its_images(bundle: Bundle, table: pl.Data
     assert set(prediction.breast_scores["n_images"]) == {2}
 
 
-def test_headers_say_what_the_table_says(bundle: Bundle, images: Path, table: pl.DataFrame) -> None:
-    from_headers = _predict(bundle, tasks_from_folder(images, bundle.prepare)).breast_scores
-    from_table = _predict(bundle, tasks_from_table(table, bundle.prepare)).breast_scores
+def test_headers_say_what_the_table_says(bundle: Bundle, images: Path, table: pl.DataFrame, predict: Predict) -> None:
+    from_headers = predict(bundle, tasks_from_folder(images, bundle.prepare)).breast_scores
+    from_table = predict(bundle, tasks_from_table(table, bundle.prepare)).breast_scores
     same = ["patient_id", "laterality", "n_images", "score"]
     assert from_headers.select(same).sort(same[:2]).equals(from_table.select(same).sort(same[:2]))
     uid = pydicom.dcmread(next(images.rglob("*.dcm"))).StudyInstanceUID
     assert uid in set(from_headers["exam_id"])
 
 
-@pytest.mark.parametrize("runner", [_backwards, partial(run_tasks, n_workers=2)], ids=["backwards", "two workers"])
-def test_scores_are_the_same_to_the_bit_in_whatever_order_files_get_ready(
-    bundle: Bundle, table: pl.DataFrame, runner: Runner, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_scores_are_the_same_to_the_bit_whatever_the_number_of_processes(
+    bundle: Bundle, table: pl.DataFrame, predict: Predict, n_workers: int
 ) -> None:
-    monkeypatch.setattr(predict_module, "_BATCH", 3)
-    monkeypatch.setattr(predict_module, "_CHUNK", 5)
     tasks = tasks_from_table(table, bundle.prepare)
-    in_order, otherwise = _predict(bundle, tasks), _predict(bundle, tasks, runner)
-    assert in_order.image_scores.equals(otherwise.image_scores)
-    assert in_order.breast_scores.equals(otherwise.breast_scores)
+    apart = partial(decode_apart, n_workers=n_workers, n_ahead=3)
+    here, otherwise = predict(bundle, tasks, batch_size=3), predict(bundle, tasks, apart, batch_size=3)
+    assert here.image_scores.equals(otherwise.image_scores)
+    assert here.breast_scores.equals(otherwise.breast_scores)
 
 
 def test_batches_and_the_order_of_tasks_change_nothing_that_matters(
-    bundle: Bundle, table: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+    bundle: Bundle, table: pl.DataFrame, predict: Predict
 ) -> None:
     tasks = tasks_from_table(table, bundle.prepare)
-    first = _predict(bundle, tasks).image_scores
-    monkeypatch.setattr(predict_module, "_BATCH", 1)
-    second = _predict(bundle, tasks[::-1]).image_scores
+    first = predict(bundle, tasks, batch_size=16).image_scores
+    second = predict(bundle, tasks[::-1], batch_size=1).image_scores
     assert first["image_id"].equals(second["image_id"])
     assert first["score"].to_list() == pytest.approx(second["score"].to_list(), abs=1e-6)
 
@@ -117,19 +107,19 @@ def test_worker_processes_load_no_torch() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_progress_counts_every_file(bundle: Bundle, images: Path) -> None:
+def test_progress_counts_every_file(bundle: Bundle, images: Path, predict: Predict) -> None:
     (images / "notes.dcm").write_text("no picture")
     done: list[int] = []
-    predict(bundle, tasks_from_folder(images, bundle.prepare), run_tasks=map, advance=done.append)
+    predict(bundle, tasks_from_folder(images, bundle.prepare), advance=done.append)
     assert sum(done) == 9
 
 
-def test_a_file_that_cannot_be_used_costs_itself(bundle: Bundle, images: Path) -> None:
+def test_a_file_that_cannot_be_used_costs_itself(bundle: Bundle, images: Path, predict: Predict) -> None:
     paths = sorted(images.rglob("*.dcm"))
-    whole = _predict(bundle, tasks_from_folder(images, bundle.prepare)).image_scores
+    whole = predict(bundle, tasks_from_folder(images, bundle.prepare)).image_scores
     paths[0].write_text("a letter, and no picture")
     paths[5].write_bytes(paths[5].read_bytes()[:20_000])
-    prediction = _predict(bundle, tasks_from_folder(images, bundle.prepare))
+    prediction = predict(bundle, tasks_from_folder(images, bundle.prepare))
     assert [rejection.code for rejection in prediction.rejections] == ["not_dicom", "truncated"]
     assert [rejection.path for rejection in prediction.rejections] == [str(paths[0]), str(paths[5])]
     kept = whole.filter(pl.col("image_id").is_in(prediction.image_scores["image_id"].to_list()))
@@ -145,55 +135,57 @@ def test_a_file_that_cannot_be_used_costs_itself(bundle: Bundle, images: Path) -
         ("ImageLaterality", "unknown_side", "Image Laterality"),
     ],
 )
-def test_a_file_that_does_not_say_whose_it_is_is_refused(
-    bundle: Bundle, images: Path, keyword: str, code: str, found: str
+def test_a_file_that_does_not_say_whose_it_is_is_refused(  # noqa: PLR0913  # pytest's fixtures
+    bundle: Bundle, images: Path, predict: Predict, *, keyword: str, code: str, found: str
 ) -> None:
     path = min(images.rglob("*.dcm"))
     dataset = pydicom.dcmread(path)
     for each in {keyword, "PatientOrientation"}:
         delattr(dataset, each)
     dataset.save_as(path)
-    (rejection,) = _predict(bundle, tasks_from_folder(images, bundle.prepare)).rejections
+    (rejection,) = predict(bundle, tasks_from_folder(images, bundle.prepare)).rejections
     assert (rejection.code, rejection.path) == (code, str(path))
     assert found in rejection.sentence
     assert rejection.sentence.endswith("say it in a table, with --table")
 
 
-def test_an_empty_patient_id_is_none(bundle: Bundle, images: Path) -> None:
+def test_an_empty_patient_id_is_none(bundle: Bundle, images: Path, predict: Predict) -> None:
     path = min(images.rglob("*.dcm"))
     dataset = pydicom.dcmread(path)
     dataset.PatientID = "  "
     dataset.save_as(path)
-    prediction = _predict(bundle, tasks_from_folder(images, bundle.prepare))
+    prediction = predict(bundle, tasks_from_folder(images, bundle.prepare))
     assert [rejection.code for rejection in prediction.rejections] == ["unknown_patient"]
 
 
-def test_a_file_without_a_view_is_scored(bundle: Bundle, images: Path) -> None:
+def test_a_file_without_a_view_is_scored(bundle: Bundle, images: Path, predict: Predict) -> None:
     path = min(images.rglob("*.dcm"))
     dataset = pydicom.dcmread(path)
     del dataset.ViewPosition, dataset.ViewCodeSequence, dataset.SeriesDescription
     dataset.save_as(path)
-    prediction = _predict(bundle, tasks_from_folder(images, bundle.prepare))
+    prediction = predict(bundle, tasks_from_folder(images, bundle.prepare))
     assert prediction.image_scores["view"].null_count() == 1
     assert_frame_equal(prediction.breast_scores, aggregate_to_breasts(prediction.image_scores))
 
 
-def test_a_second_file_of_an_image_is_refused_and_the_first_kept(bundle: Bundle, images: Path) -> None:
+def test_a_second_file_of_an_image_is_refused_and_the_first_kept(
+    bundle: Bundle, images: Path, predict: Predict
+) -> None:
     path = min(images.rglob("*.dcm"))
     shutil.copy(path, images / "zz-copy.dcm")
-    prediction = _predict(bundle, tasks_from_folder(images, bundle.prepare), _backwards)
+    prediction = predict(bundle, tasks_from_folder(images, bundle.prepare))
     (rejection,) = prediction.rejections
     assert (rejection.code, rejection.path) == ("duplicate", str(images / "zz-copy.dcm"))
     assert rejection.sentence.startswith("file 9: found the same image as in file 1, expected each image once")
     assert prediction.image_scores.height == 8
 
 
-def test_an_exam_of_two_patients_costs_itself(bundle: Bundle, images: Path) -> None:
+def test_an_exam_of_two_patients_costs_itself(bundle: Bundle, images: Path, predict: Predict) -> None:
     path = min(images.rglob("*.dcm"))
     dataset = pydicom.dcmread(path)
     dataset.PatientID = "somebody"
     dataset.save_as(path)
-    prediction = _predict(bundle, tasks_from_folder(images, bundle.prepare))
+    prediction = predict(bundle, tasks_from_folder(images, bundle.prepare))
     assert [rejection.code for rejection in prediction.rejections] == ["mixed_patients"] * 4
     assert str(path) in {rejection.path for rejection in prediction.rejections}
     assert not any("somebody" in rejection.sentence for rejection in prediction.rejections)
@@ -201,27 +193,27 @@ def test_an_exam_of_two_patients_costs_itself(bundle: Bundle, images: Path) -> N
     assert prediction.image_scores["exam_id"].n_unique() == 1
 
 
-def test_sentences_do_not_name_files_of_a_folder(bundle: Bundle, tmp_path: Path) -> None:
+def test_sentences_do_not_name_files_of_a_folder(bundle: Bundle, tmp_path: Path, predict: Predict) -> None:
     (tmp_path / "Smith_Anna.dcm").write_text("a letter, and no picture")
     with pytest.raises(UserInputError, match="first: file 1: found") as caught:
-        _predict(bundle, tasks_from_folder(tmp_path, bundle.prepare))
+        predict(bundle, tasks_from_folder(tmp_path, bundle.prepare))
     assert "Smith" not in str(caught.value)
 
 
-def test_the_score_of_an_exam_is_its_higher_breasts(bundle: Bundle, images: Path) -> None:
-    prediction = _predict(bundle, tasks_from_folder(images, bundle.prepare))
+def test_the_score_of_an_exam_is_its_higher_breasts(bundle: Bundle, images: Path, predict: Predict) -> None:
+    prediction = predict(bundle, tasks_from_folder(images, bundle.prepare))
     highest = prediction.breast_scores.group_by("exam_id").agg(pl.col("score").max()).sort("exam_id")
     assert prediction.exam_scores.select("exam_id", "score").sort("exam_id").equals(highest)
 
 
-def test_when_nothing_can_be_scored_the_first_reason_is_given(bundle: Bundle, tmp_path: Path) -> None:
+def test_when_nothing_can_be_scored_the_first_reason_is_given(bundle: Bundle, tmp_path: Path, predict: Predict) -> None:
     (tmp_path / "a.dcm").write_text("a letter, and no picture")
     with pytest.raises(
         UserInputError, match=r"none of 1 files can be scored; the first: file 1: found 24 bytes without"
     ):
-        _predict(bundle, tasks_from_folder(tmp_path / "a.dcm", bundle.prepare))
+        predict(bundle, tasks_from_folder(tmp_path / "a.dcm", bundle.prepare))
     with pytest.raises(UserInputError, match=r"none of 0 files can be scored$"):
-        _predict(bundle, [])
+        predict(bundle, [])
 
 
 def test_a_folder_gives_its_files_in_order_and_a_file_itself(bundle: Bundle, images: Path) -> None:

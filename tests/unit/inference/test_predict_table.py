@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -14,11 +14,10 @@ from mammoscope.cohort.manifest import SCHEMA
 from mammoscope.errors import MammoscopeError, RunError
 from mammoscope.evaluation.scores import read_scores, write_scores
 from mammoscope.imaging.store import PreparedStore
-from mammoscope.inference import predict as predict_module
-from mammoscope.inference.bundle import Bundle, open_bundle
+from mammoscope.inference.bundle import open_bundle
+from mammoscope.inference.collect import Prediction
 from mammoscope.inference.engine import score_pictures
-from mammoscope.inference.predict import Prediction, predict
-from mammoscope.inference.reading import PreparedFile, ScoringTask, prepare_file, tasks_from_folder, tasks_from_table
+from mammoscope.inference.reading import PreparedFile, prepare_file, tasks_from_folder, tasks_from_table
 from mammoscope.learning.network import build_network
 from mammoscope.learning.run import Run
 from mammoscope.learning.settings import Recipe
@@ -27,14 +26,11 @@ from mammoscope.learning.training import train_fold, write_weights
 
 RecipeOf = Callable[..., Recipe]
 StartRun = Callable[[Recipe], Run]
+Predict = Callable[..., Prediction]
 CliRun = Callable[..., tuple[int, str, str]]
 CPU = torch.device("cpu")
 COLUMNS = ("age_years", "density", "implant", "view", "laterality")
 ASSIGNMENT = f"table.columns={list(COLUMNS)}"
-
-
-def _predict(bundle: Bundle, tasks: Sequence[ScoringTask]) -> Prediction:
-    return predict(bundle, tasks, run_tasks=map, advance=lambda _: None)
 
 
 @pytest.fixture
@@ -88,11 +84,13 @@ def images(phantoms: Path, tmp_path: Path) -> Path:
 # from a table
 
 
-def test_prediction_is_the_out_of_fold_scoring_of_the_same_rows(trained: Run, manifest: pl.DataFrame) -> None:
+def test_prediction_is_the_out_of_fold_scoring_of_the_same_rows(
+    trained: Run, manifest: pl.DataFrame, predict: Predict
+) -> None:
     out_of_fold = read_scores(trained.fold_path(0) / "scores.parquet")
     held_out = manifest.filter(pl.col("fold") == 0, pl.col("cancer").is_not_null())
     bundle = open_bundle(trained.path, CPU)
-    prediction = _predict(bundle, tasks_from_table(held_out, bundle.prepare))
+    prediction = predict(bundle, tasks_from_table(held_out, bundle.prepare))
     for ours, level in ((prediction.image_scores, "image"), (prediction.breast_scores, "breast")):
         key = ["exam_id", "laterality", *(["image_id"] if level == "image" else [])]
         both = ours.join(out_of_fold.filter(pl.col("level") == level), on=key, validate="1:1", suffix="_of_fold")
@@ -101,25 +99,26 @@ def test_prediction_is_the_out_of_fold_scoring_of_the_same_rows(trained: Run, ma
     assert prediction.image_scores["score"].n_unique() == 16
 
     aged = held_out.with_columns(age_years=pl.lit(80.0))
-    other = _predict(bundle, tasks_from_table(aged, bundle.prepare)).image_scores
+    other = predict(bundle, tasks_from_table(aged, bundle.prepare)).image_scores
     assert (other["score"] - prediction.image_scores["score"]).abs().max() > 1e-4  # type: ignore[operator]  # as above
 
 
 def test_batches_and_the_order_of_tasks_change_nothing_that_matters(
-    trained: Run, manifest: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+    trained: Run, manifest: pl.DataFrame, predict: Predict
 ) -> None:
     bundle = open_bundle(trained.path, CPU)
     tasks = tasks_from_table(manifest, bundle.prepare)
-    first = _predict(bundle, tasks)
+    first = predict(bundle, tasks)
     for size, order in ((16, tasks[::-1]), (5, tasks[3:] + tasks[:3]), (1, tasks)):
-        monkeypatch.setattr(predict_module, "_BATCH", size)
-        other = _predict(bundle, order)
+        other = predict(bundle, order, batch_size=size)
         assert other.image_scores["image_id"].equals(first.image_scores["image_id"])
         assert other.image_scores["score"].to_list() == pytest.approx(first.image_scores["score"].to_list(), abs=1e-6)
         assert other.gaps == first.gaps
 
 
-def test_what_a_table_lacks_or_training_never_saw_is_counted(table_run: Run, manifest: pl.DataFrame) -> None:
+def test_what_a_table_lacks_or_training_never_saw_is_counted(
+    table_run: Run, manifest: pl.DataFrame, predict: Predict
+) -> None:
     """Fold 0 knows no density C; the refused image does not count."""
     bundle = open_bundle(table_run.path, CPU)
     rows = manifest[:8].with_columns(
@@ -127,17 +126,17 @@ def test_what_a_table_lacks_or_training_never_saw_is_counted(table_run: Run, man
         density=pl.Series(["A", "B", "C", "C", "D", None, None, None]),
         path=pl.when(pl.int_range(8) == 7).then(pl.lit("nowhere.png")).otherwise("path"),
     )
-    prediction = _predict(bundle, tasks_from_table(rows, bundle.prepare))
+    prediction = predict(bundle, tasks_from_table(rows, bundle.prepare))
     assert len(prediction.rejections) == 1
     counted = {gap.column: (gap.n_missing, gap.n_unseen) for gap in prediction.gaps}
     none = (0, 0)
     assert counted == {"age_years": (3, 0), "density": (2, 3), "implant": none, "view": none, "laterality": none}
 
 
-def test_a_run_without_a_table_has_no_gaps(random_run: Run, manifest: pl.DataFrame) -> None:
+def test_a_run_without_a_table_has_no_gaps(random_run: Run, manifest: pl.DataFrame, predict: Predict) -> None:
     bundle = open_bundle(random_run.path, CPU)
     assert bundle.encoders == ()
-    assert _predict(bundle, tasks_from_table(manifest[:2], bundle.prepare)).gaps == ()
+    assert predict(bundle, tasks_from_table(manifest[:2], bundle.prepare)).gaps == ()
 
 
 # from headers
@@ -158,26 +157,26 @@ def test_headers_say_what_they_can(images: Path, table_run: Run) -> None:
     assert not set(facts) & {"site", "source", "density", "birads"}  # no header says them
 
 
-def test_the_age_of_a_header_moves_the_score_of_its_image_alone(images: Path, table_run: Run) -> None:
+def test_the_age_of_a_header_moves_the_score_of_its_image_alone(images: Path, table_run: Run, predict: Predict) -> None:
     bundle = open_bundle(table_run.path, CPU)
-    before = _predict(bundle, tasks_from_folder(images, bundle.prepare))
+    before = predict(bundle, tasks_from_folder(images, bundle.prepare))
     path = min(images.rglob("*.dcm"))
     dataset = pydicom.dcmread(path)
     dataset.PatientAge = "100Y"
     dataset.save_as(path)
-    after = _predict(bundle, tasks_from_folder(images, bundle.prepare))
+    after = predict(bundle, tasks_from_folder(images, bundle.prepare))
     moved = (before.image_scores["score"] - after.image_scores["score"]).abs() > 1e-6
     assert after.image_scores.filter(moved)["image_id"].to_list() == [dataset.SOPInstanceUID]
     assert [gap.n_missing for gap in after.gaps if gap.column == "density"] == [8]
 
 
-def test_a_header_without_age_counts_as_missing(images: Path, table_run: Run) -> None:
+def test_a_header_without_age_counts_as_missing(images: Path, table_run: Run, predict: Predict) -> None:
     for path in sorted(images.rglob("*.dcm"))[:3]:
         dataset = pydicom.dcmread(path)
         dataset.PatientAge = ""
         dataset.save_as(path)
     bundle = open_bundle(table_run.path, CPU)
-    gaps = {gap.column: gap.n_missing for gap in _predict(bundle, tasks_from_folder(images, bundle.prepare)).gaps}
+    gaps = {gap.column: gap.n_missing for gap in predict(bundle, tasks_from_folder(images, bundle.prepare)).gaps}
     assert gaps == {"age_years": 3, "density": 8, "implant": 0, "view": 0, "laterality": 0}
 
 
