@@ -18,7 +18,12 @@ SIZE = (64, 32)
 
 @pytest.mark.parametrize(
     ("backbone", "pooling"),
-    [("test_vit", "attention"), ("test_convnext", "gem"), ("test_efficientnet", "catavgmax"), ("test_nfnet", "max")],
+    [
+        ("vit_tiny_patch16_224", "attention"),
+        ("test_convnext", "gem"),
+        ("test_efficientnet", "catavgmax"),
+        ("test_nfnet", "max"),
+    ],
 )
 def test_a_network_says_the_same_as_in_torch_of_any_number_of_pictures(
     backbone: str, pooling: str, tmp_path: Path
@@ -45,6 +50,15 @@ def test_a_network_says_the_same_as_in_torch_of_any_number_of_pictures(
 
 def _sides(kind: str) -> list[tuple[str, int]]:
     return [(f"{kind}_{side}", size) for side, size in zip(("rows", "columns"), SIZE, strict=True)]
+
+
+def test_what_openvino_does_not_know_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text(
+        '[backbone]\nname = "test_vit"\nweights = "none"\n'
+    )  # of any size, by bicubic
+    network = build_network(read_recipe(str(tmp_path / "recipe.toml"), [])).eval()
+    with pytest.raises(ConfigError, match=r"export: OpenVINO cannot convert this network .*bicubic"):
+        to_openvino(trace_network(network, None, SIZE), None, SIZE)
 
 
 class _Unconvertible(torch.nn.Module):

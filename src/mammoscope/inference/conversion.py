@@ -18,6 +18,7 @@ from mammoscope.learning.table_inputs import TableEncoder
 from mammoscope.learning.table_layer import TableTensors
 
 _EXAMPLE = 2  # pictures; a network is traced for any number, for which one does not stand
+_KINDS_OF_FAILURE = ("General", "Initialization", "NotImplemented", "OpConversion", "OpValidation")
 Size = tuple[int, int]
 
 
@@ -73,10 +74,11 @@ def to_openvino(traced: Any, encoder: TableEncoder | None, size: Size) -> Any:  
         ConfigError: OpenVINO is not installed, or cannot convert this network.
     """
     openvino = load_openvino()
+    failures = [getattr(openvino.frontend, f"{kind}Failure") for kind in _KINDS_OF_FAILURE]
     with _quiet():
         try:
             model = openvino.convert_model(traced)
-        except RuntimeError as error:
+        except (RuntimeError, *failures) as error:
             raise ConfigError(
                 f"export: OpenVINO cannot convert this network ({_first_line(error)}); compute it with --engine torch"
             ) from error

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from mammoscope.errors import ConfigError, RunError
 from mammoscope.evaluation.scores import write_scores
 from mammoscope.files import sha256_of_file
 from mammoscope.imaging.canvas import CanvasPixels
+from mammoscope.imaging.prepare import PrepareSettings
 from mammoscope.imaging.store import PreparedStore
 from mammoscope.inference.check_pictures import choose_pictures, find_store
 from mammoscope.inference.export import export_run
@@ -232,12 +234,11 @@ def test_pictures_are_drawn_where_the_store_is_gone(attentive: Run) -> None:
         assert 100 < one.max() <= 255
 
 
-def test_a_store_of_other_pictures_is_refused(trained: Run, tiny_store: PreparedStore, tmp_path: Path) -> None:
-    other = Path(shutil.copytree(tiny_store.path, tmp_path / "store"))
-    text = (other / "prepare.toml").read_text()
-    (other / "prepare.toml").write_text(text.replace("columns = 32", "columns = 64").replace("rows = 64", "rows = 32"))
+def test_a_store_of_other_pictures_is_refused(trained: Run, tiny_store: PreparedStore) -> None:
+    other = replace(trained, prepare=PrepareSettings(rows=32, columns=32, bits=8))
     with pytest.raises(RunError, match="found pictures that were prepared otherwise than those of"):
-        find_store(trained, other)
+        find_store(other, tiny_store.path)
+    assert find_store(other, None) is None
 
 
 def test_differences_are_those_of_pictures_and_of_breasts_of_two() -> None:
