@@ -30,13 +30,15 @@ _NAME_BY_TYPE = {None: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
 class TorchEngine:
     """The networks of a bundle.
 
-    `asked` and `flips` are a precision and mirror images in place of the recipe's, `notes` why it is torch, if asked.
+    `asked` and `flips` are a precision and mirror images in place of the recipe's, `notes` why it is torch, if asked;
+    `places` are those of the networks among the run's, all of them where it is None.
     """
 
     bundle: Bundle
     asked: Asked = "auto"
     notes: tuple[str, ...] = ()
     flips: str | None = None
+    places: tuple[int, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -78,14 +80,17 @@ class TorchEngine:
     def weights_by_fold(self) -> dict[int, str]:
         """The SHA-256 of the weights of each fold."""
         run = self.bundle.run
-        return {fold: check_weights_hash(run, fold) for fold in run.trained_folds}
+        folds = run.trained_folds if self.places is None else [run.trained_folds[place] for place in self.places]
+        return {fold: check_weights_hash(run, fold) for fold in folds}
 
     def choose(self, places: Sequence[int]) -> "TorchEngine":
         """The same with some of its networks, by their places."""
         bundle = self.bundle
         encoders = tuple(bundle.encoders[place] for place in places) if bundle.encoders else ()
         networks = tuple(bundle.networks[place] for place in places)
-        return replace(self, bundle=replace(bundle, networks=networks, encoders=encoders))
+        own = range(len(bundle.networks)) if self.places is None else self.places
+        chosen = tuple(own[place] for place in places)
+        return replace(self, bundle=replace(bundle, networks=networks, encoders=encoders), places=chosen)
 
     def look(self, flips: str) -> "TorchEngine":
         """The same with other mirror images than the recipe says."""

@@ -209,3 +209,13 @@ def test_time_that_is_up_leaves_a_submission_and_goes_on(predict: Predict, phant
     assert code == 0, err
     assert json.loads(out)["images_scored"] == 8
     assert not (tmp_path / "out" / "parts").exists()
+
+
+def test_ctrl_c_says_how_to_go_on(predict: Predict, monkeypatch: pytest.MonkeyPatch) -> None:
+    def press(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mammoscope.inference.torch_engine.score_pictures", press)
+    code, out, err = predict()
+    assert (code, out) == (130, "")
+    assert err.splitlines()[-1] == "stopped by Ctrl-C; the same command with --resume goes on where it was"

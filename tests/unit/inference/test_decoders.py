@@ -3,7 +3,10 @@
 import ctypes
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -35,7 +38,7 @@ def prepare_or_end(task: ScoringTask) -> Outcome:
     return PreparedFile(task.name, task.path, mammogram, np.zeros((16, 16), np.uint8))
 
 
-def _tasks(*names: str) -> list[ScoringTask]:
+def list_tasks(*names: str) -> list[ScoringTask]:
     return [ScoringTask(name, Path(name), None, SETTINGS) for name in names]
 
 
@@ -44,7 +47,7 @@ def _names(outcomes: Iterable[Outcome]) -> list[str]:
 
 
 def test_a_file_that_ends_its_process_costs_itself_with_one_process_too() -> None:
-    tasks = _tasks("a", "poison", "b", "c")
+    tasks = list_tasks("a", "poison", "b", "c")
     outcomes = list(decode_apart(tasks, n_workers=1, n_ahead=2, prepare=prepare_or_end))
     assert _names(outcomes) == ["a", "refused poison", "b", "c"]
     refused = outcomes[1]
@@ -58,16 +61,16 @@ def test_a_file_that_ends_its_process_costs_itself_with_one_process_too() -> Non
 
 def test_lack_of_memory_is_no_fault_of_the_file() -> None:
     with pytest.raises(WorkerLostError, match=r"ended from outside, most often for lack of memory; .* --resume"):
-        list(decode_apart(_tasks("hungry"), n_workers=1, n_ahead=2, prepare=prepare_or_end))
+        list(decode_apart(list_tasks("hungry"), n_workers=1, n_ahead=2, prepare=prepare_or_end))
     with pytest.raises(MemoryError):
-        list(decode_apart(_tasks("memory"), n_workers=1, n_ahead=2, prepare=prepare_or_end))
+        list(decode_apart(list_tasks("memory"), n_workers=1, n_ahead=2, prepare=prepare_or_end))
 
 
 def test_no_more_is_asked_for_than_may_wait() -> None:
     given: list[str] = []
 
     def give() -> Iterator[ScoringTask]:
-        for task in _tasks(*map(str, range(50))):
+        for task in list_tasks(*map(str, range(50))):
             given.append(task.name)
             yield task
 
@@ -82,5 +85,37 @@ def test_no_more_is_asked_for_than_may_wait() -> None:
 
 
 def test_in_this_process_it_comes_to_the_same() -> None:
-    assert _names(decode_here(_tasks("a", "b"), prepare=prepare_or_end)) == ["a", "b"]
+    assert _names(decode_here(list_tasks("a", "b"), prepare=prepare_or_end)) == ["a", "b"]
     assert list(decode_apart([], n_workers=1, n_ahead=2)) == []
+
+
+_SCRIPT = """
+import os, signal, sys
+sys.path.insert(0, {here!r})
+from test_decoders import list_tasks, prepare_or_end
+from mammoscope.inference.decoders import decode_apart
+
+if __name__ == "__main__":
+    outcomes = decode_apart(listlist_tasks("a", "b"), n_workers=1, n_ahead=2, prepare=prepare_or_end)
+    print(next(outcomes).mammogram.exam_id, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes as Linux lists them")
+def test_a_process_ends_with_whoever_asked_for_it(tmp_path: Path) -> None:
+    script = tmp_path / "killed.py"
+    script.write_text(_SCRIPT.format(here=str(Path(__file__).parent)))
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)  # noqa: S603  # our own
+    assert done.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + 60
+    while _is_alive(int(done.stdout)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not _is_alive(int(done.stdout))

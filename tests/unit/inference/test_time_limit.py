@@ -1,5 +1,6 @@
 """What a prediction does when time will not do: with a clock that the networks themselves move."""
 
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -31,6 +32,8 @@ class World:
 
     def __init__(self) -> None:
         self.now, self.asked = 0.0, list[tuple[str, tuple[int, ...]]]()
+        self.pictures: list[weakref.ref[CanvasPixels]] = []
+        self.n_alive: list[int] = []
 
     def clock(self) -> float:
         return self.now
@@ -39,8 +42,9 @@ class World:
         for task in tasks:
             self.now += FILE_S
             assert task.mammogram is not None
-            grey = int(task.mammogram.exam_id)
-            yield PreparedFile(task.name, task.path, task.mammogram, np.full((16, 16), grey, np.uint8))
+            pixels = np.full((16, 16), int(task.mammogram.exam_id), np.uint8)
+            self.pictures.append(weakref.ref(pixels))
+            yield PreparedFile(task.name, task.path, task.mammogram, pixels)
 
     def open_engine(self, networks: Sequence[int]) -> "Engine":
         return Engine(self, tuple(networks))
@@ -54,6 +58,7 @@ class Engine:
 
     def score(self, pictures: Sequence[CanvasPixels], rows: pl.DataFrame | None = None) -> list[PictureLogits]:
         assert rows is None
+        self.world.n_alive.append(sum(picture() is not None for picture in self.world.pictures))
         self.world.now += NETWORK_S * len(pictures) * len(self.networks)
         greys = np.array([float(picture[0, 0]) for picture in pictures])
         self.world.asked += [(f"{int(grey)}", self.networks) for grey in greys]
@@ -121,6 +126,12 @@ def test_without_a_limit_all_networks_see_all(score: Score) -> None:
     assert _seen(journal) == {3: 80}
     assert world.now == 80 * 3.5
     assert said == []
+
+
+def test_pictures_that_were_scored_are_not_kept(score: Score) -> None:
+    world, _, _, _ = score(None)
+    assert len(world.n_alive) == 20
+    assert max(world.n_alive) <= 4 + 1  # the batch, and the one that the decoders hold in their hand
 
 
 def test_a_limit_that_fits_changes_nothing_but_a_sentence(score: Score) -> None:
