@@ -53,10 +53,34 @@ class DeLongComparison:
     p_value: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class DeLongParts:
+    """Obuchowski's three parts of the covariance of AUCs, (list, list) each: of cases, controls, patients with both."""
+
+    of_cases: Floats
+    of_controls: Floats
+    of_both: Floats
+
+    @property
+    def covariance(self) -> Floats:
+        """Their sum, (list, list)."""
+        total: Floats = self.of_cases + self.of_controls + self.of_both + self.of_both.T
+        return total
+
+
 def delong_covariance(scores: Floats, outcomes: Outcomes, patients: Indices | None = None) -> tuple[Floats, Floats]:
     """The AUC of each list of scores, (list,), and their covariance, (list, list).
 
     The covariance is NaN with fewer than two patients with cases, or with controls.
+
+    Arguments and errors are those of `delong_parts`.
+    """
+    values, parts = delong_parts(scores, outcomes, patients)
+    return values, parts.covariance
+
+
+def delong_parts(scores: Floats, outcomes: Outcomes, patients: Indices | None = None) -> tuple[Floats, DeLongParts]:
+    """The AUC of each list of scores, (list,), and the parts of their covariance, NaN as in `delong_covariance`.
 
     Args:
         scores: of shape (list, image).
@@ -162,19 +186,18 @@ def _sum_by_patient(values: Floats, patients: Indices, n_patients: int) -> Float
     return np.stack([np.bincount(patients, row, minlength=n_patients) for row in values])
 
 
-def _covariance(off_cases: Floats, off_controls: Floats, outcomes: Outcomes, patients: Indices) -> Floats:
-    """Obuchowski's sum of three parts: of cases, of controls, and of patients with both."""
+def _covariance(off_cases: Floats, off_controls: Floats, outcomes: Outcomes, patients: Indices) -> DeLongParts:
     n_cases, n_controls = int(outcomes.sum()), int((~outcomes).sum())
     n_patients, with_cases, with_controls = (
         len(np.unique(of)) for of in (patients, patients[outcomes], patients[~outcomes])
     )
     if min(with_cases, with_controls) < 2:  # noqa: PLR2004  # one does not scatter
-        return np.full((len(off_cases), len(off_cases)), np.nan)
-    of_cases = with_cases / (with_cases - 1) * off_cases @ off_cases.T / n_cases**2
-    of_controls = with_controls / (with_controls - 1) * off_controls @ off_controls.T / n_controls**2
-    product = n_patients / (n_patients - 1) * off_cases @ off_controls.T / (n_cases * n_controls)
-    total: Floats = of_cases + of_controls + product + product.T  # (list, list)
-    return total
+        return DeLongParts(*np.full((3, len(off_cases), len(off_cases)), np.nan))
+    return DeLongParts(
+        of_cases=with_cases / (with_cases - 1) * off_cases @ off_cases.T / n_cases**2,
+        of_controls=with_controls / (with_controls - 1) * off_controls @ off_controls.T / n_controls**2,
+        of_both=n_patients / (n_patients - 1) * off_cases @ off_controls.T / (n_cases * n_controls),
+    )
 
 
 def _quantile(confidence: float) -> float:
