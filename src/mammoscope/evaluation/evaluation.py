@@ -14,12 +14,17 @@ from mammoscope.evaluation.grouping import COLUMNS, Grouping, group_sample, leve
 from mammoscope.evaluation.headline import LevelResult, RocBand, measure_level
 from mammoscope.evaluation.levels import Level, LevelRules, LevelSample, sample_level
 from mammoscope.evaluation.operating_points import OperatingPoints, OperatingPointSettings
+from mammoscope.evaluation.precision_recall import PrecisionRecall, measure_precision_recall
 from mammoscope.evaluation.prevalence import check_prevalence
 from mammoscope.evaluation.recalibration import METHODS
+from mammoscope.evaluation.sample_size import SampleSize, size_for_auc
+from mammoscope.evaluation.stability import FoldSpread, SamplingDistribution, sampling_distributions, spread_over_folds
 from mammoscope.evaluation.subgroups import GroupingResult, call_scores, measure_groups
 
 EVALUATION_VERSION = 2
 HISTOGRAM_EDGES = np.linspace(0, 1, 41)
+WIDTHS = (0.1, 0.05, 0.02)
+"""Of intervals of the AUC for which the needed number of cases is told."""
 OF_THE_TABLE, DEALT = "those of the scores", "five parts of the patients, dealt with the seed"
 _N_PARTS = 5
 _LEVELS: tuple[Level, ...] = ("breast", "exam", "image")  # the first that there is leads
@@ -52,6 +57,18 @@ class ScoreHistogram:
 
 
 @dataclass(frozen=True, slots=True)
+class Stability:
+    """Whether the figures would stay: over folds, over samples of patients; and how many cases narrower ones need.
+
+    `folds` is None where the scores name none.
+    """
+
+    folds: FoldSpread | None
+    distributions: tuple[SamplingDistribution, ...]
+    sizes: tuple[SampleSize, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """Everything that was measured on a table of scores.
 
@@ -64,10 +81,12 @@ class Evaluation:
     folds: str
     levels: tuple[LevelResult, ...]
     roc: RocBand | None
+    precision_recall: PrecisionRecall
     histogram: ScoreHistogram
     operating_points: OperatingPoints | None
     calibration: CalibrationReport
     groupings: tuple[GroupingResult, ...]
+    stability: Stability
 
     @property
     def main(self) -> LevelResult:
@@ -92,10 +111,12 @@ class Evaluation:
             "main_level": self.main.level,
             "levels": {result.level: result.to_json() for result in self.levels},
             "roc": None if self.roc is None else asdict(self.roc),
+            "precision_recall": self.precision_recall.to_json(),
             "histogram": asdict(self.histogram),
             "operating_points": None if self.operating_points is None else asdict(self.operating_points),
             "calibration": self.calibration.to_json(),
             "groups": [asdict(grouping) for grouping in self.groupings],
+            "stability": asdict(self.stability),
         }
 
 
@@ -114,8 +135,8 @@ class EvaluationPlan:
         """How many replicates the progress will hear of."""
         n_levels = len(self.samples) * (1 if self.settings.prevalence is None else 2)
         n_points = int(self.operating_points is None and self.samples[0].level == "breast")
-        n_calibrations = 1 + len(METHODS)
-        n_steps = n_levels + sum(1 for each in self.groupings if each) + n_points + n_calibrations
+        n_calibrations, n_others = 1 + len(METHODS), 2  # precision and recall, sampling distributions
+        n_steps = n_levels + sum(1 for each in self.groupings if each) + n_points + n_calibrations + n_others
         return n_steps * self.settings.bootstrap.n_replicates
 
 
@@ -180,10 +201,19 @@ def evaluate(plan: EvaluationPlan, *, advance: Callable[[int], None] = lambda _:
         folds=plan.folds,
         levels=tuple(result for result, _ in measured),
         roc=measured[0][1],
+        precision_recall=measure_precision_recall(
+            main.scores,
+            main.outcomes,
+            patients=main.patients,
+            settings=settings.bootstrap,
+            prevalence=settings.prevalence,
+            advance=advance,
+        ),
         histogram=_count_scores(main),
         operating_points=points,
         calibration=calibration,
         groupings=tuple(sorted(groupings, key=lambda each: settings.columns.index(each.column))),
+        stability=_measure_stability(main, settings, has_folds=plan.folds == OF_THE_TABLE, advance=advance),
     )
 
 
@@ -245,6 +275,20 @@ def _choose_points(
     targets = OperatingPointSettings(prevalence=settings.prevalence)
     points = cross_fit(main.rows, targets, settings.bootstrap, advance=advance)
     return replace(points, n_undetermined=main.n_undetermined)
+
+
+def _measure_stability(
+    main: LevelSample, settings: EvaluationSettings, *, has_folds: bool, advance: Callable[[int], None]
+) -> Stability:
+    drawn = sampling_distributions(
+        main.scores, main.outcomes, patients=main.patients, settings=settings.bootstrap, advance=advance
+    )
+    sizes = tuple(
+        size_for_auc(main.scores, main.outcomes, patients=main.patients, width=width, prevalence=settings.prevalence)
+        for width in WIDTHS
+    )
+    confidence = settings.bootstrap.confidence
+    return Stability(spread_over_folds(main, confidence=confidence) if has_folds else None, drawn, sizes)
 
 
 def _count_scores(sample: LevelSample) -> ScoreHistogram:
