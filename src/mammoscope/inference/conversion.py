@@ -63,7 +63,7 @@ def trace_network(network: CancerNetwork, encoder: TableEncoder | None, size: Si
             return torch.export.export(exportable, tuple(inputs), dynamic_shapes=shapes, strict=False)
         except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
             raise ConfigError(
-                f"export: torch cannot trace this network ({_first_line(error)}); compute it with --engine torch"
+                f"export: torch cannot trace this network ({_reason(error)}); compute it with --engine torch"
             ) from error
 
 
@@ -80,7 +80,7 @@ def to_openvino(traced: Any, encoder: TableEncoder | None, size: Size) -> Any:  
             model = openvino.convert_model(traced)
         except (RuntimeError, *failures) as error:
             raise ConfigError(
-                f"export: OpenVINO cannot convert this network ({_first_line(error)}); compute it with --engine torch"
+                f"export: OpenVINO cannot convert this network ({_reason(error)}); compute it with --engine torch"
             ) from error
     names = ("picture", *(_table_names(encoder) if encoder else ()))
     widths = {"numbers": 2 * len(encoder.numbers), "categories": len(encoder.categories)} if encoder else {}
@@ -128,7 +128,7 @@ def write_onnx(traced: Any, encoder: TableEncoder | None, path: Path) -> None:  
             program.save(path)  # type: ignore[union-attr]  # None is what the older exporter gives
         except (torch.onnx.OnnxExporterError, RuntimeError) as error:
             raise ConfigError(
-                f"--to onnx: torch cannot write this network ({_first_line(error)}); give --to openvino"
+                f"--to onnx: torch cannot write this network ({_reason(error)}); give --to openvino"
             ) from error
 
 
@@ -138,8 +138,10 @@ def _table_names(encoder: TableEncoder) -> tuple[str, ...]:
     return tuple(name for name, columns in parts.items() if columns)
 
 
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def _reason(error: Exception) -> str:
+    """What an exporter says in its many lines, in one; OpenVINO's summary where it gives one."""
+    text = " ".join(str(error).split())
+    return (text.partition("Summary: -- ")[2] or text)[:200] or type(error).__name__
 
 
 @contextmanager
