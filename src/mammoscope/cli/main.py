@@ -12,6 +12,7 @@ from mammoscope.cli.audit import audit
 from mammoscope.cli.demo import demo
 from mammoscope.cli.doctor import doctor
 from mammoscope.cli.evaluate import evaluate
+from mammoscope.cli.explain import explain
 from mammoscope.cli.find_lr import find_lr
 from mammoscope.cli.index import index_app
 from mammoscope.cli.inspect import inspect
@@ -63,6 +64,7 @@ app.command("find-lr")(find_lr)
 app.command()(train)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(explain)
 app.command()(doctor)
 
 

@@ -44,7 +44,7 @@ def predict(
     bundle = open_bundle(run, choose_device())
     without_image = _share_of_cases(bundle.run)
     output.mkdir(parents=True, exist_ok=True)
-    wanted = _read_table(table, images) if table else None
+    wanted = read_table(table, images) if table else None
     tasks = tasks_from_folder(images, bundle.prepare) if wanted is None else tasks_from_table(wanted, bundle.prepare)
     with progress_bar("predict", len(tasks)) as advance:
         prediction = predict_files(
@@ -86,7 +86,7 @@ def _warn_of_gaps(prediction: "Prediction") -> None:
             )
 
 
-def _read_table(table: Path, images: Path) -> "pl.DataFrame":
+def read_table(table: Path, images: Path) -> "pl.DataFrame":
     """The rows of the table with their paths; a file that is not there is refused later, as one that cannot be read."""
     import polars as pl
 

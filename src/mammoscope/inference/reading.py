@@ -12,7 +12,7 @@ from mammoscope.exam import Mammogram
 from mammoscope.imaging.batch import PrepareJob, Rejection, prepare_job
 from mammoscope.imaging.canvas import CanvasPixels
 from mammoscope.imaging.header import Header
-from mammoscope.imaging.prepare import PrepareSettings
+from mammoscope.imaging.prepare import PreparationRecord, PrepareSettings
 from mammoscope.imaging.verdict import Verdict, refusal
 from mammoscope.learning.table_inputs import COLUMNS
 
@@ -37,12 +37,16 @@ class ScoringTask:
 
 @dataclass(frozen=True, slots=True)
 class PreparedFile:
-    """A file that can be scored; pixels are (row, column), `facts` what its table or else its header says."""
+    """A file that can be scored; pixels are (row, column), `facts` what its table or else its header says.
+
+    `record` tells how the pixels came about, and the way back to those of the file.
+    """
 
     name: str
     path: Path
     mammogram: Mammogram
     pixels: CanvasPixels
+    record: PreparationRecord
     facts: Facts = field(default_factory=dict)
 
 
@@ -89,9 +93,10 @@ def prepare_file(task: ScoringTask) -> PreparedFile | Rejection:
         return prepared
     try:
         if task.mammogram is not None:
-            return PreparedFile(task.name, task.path, task.mammogram, prepared.pixels, task.facts)
+            return PreparedFile(task.name, task.path, task.mammogram, prepared.pixels, prepared.record, task.facts)
         mammogram = _read_mammogram(prepared.header, task)
-        return PreparedFile(task.name, task.path, mammogram, prepared.pixels, _read_facts(prepared.header))
+        facts = _read_facts(prepared.header)
+        return PreparedFile(task.name, task.path, mammogram, prepared.pixels, prepared.record, facts)
     except ImageRefusedError as error:
         return Rejection(task.name, str(task.path), error.code, error.sentence)
 
