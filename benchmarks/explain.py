@@ -16,7 +16,6 @@ Usage: python benchmarks/explain.py [--work work/learning] [--out benchmarks/res
 
 import argparse
 import os
-import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -49,6 +48,12 @@ SPECIFICITY = 0.9
 N_PATIENTS, BATCH = 40, 16
 N_REPLICATES, CONFIDENCE = 2000, 0.95
 N_NEAR = 3
+WAYS = (
+    "highest peak in the box",
+    "highest peak within the radius",
+    f"one of {N_NEAR} peaks in the box",
+    "share of the heat in the highest peak",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,32 +123,20 @@ def find_detected(rows: pl.DataFrame, store: PreparedStore, bundle: Bundle, cont
 
 def play(game: Game, mapper: HeatMapper) -> dict[str, object]:
     """How often the highest peak hits, over the images of detected cases and over all cases."""
-    outcomes = [judge(game, image_id, peaks) for image_id, peaks in point(game, mapper)]
-    table = np.array(outcomes, dtype=float)  # (image, way)
+    outcomes = np.array([judge(game, *each) for each in point(game, mapper)], dtype=float)  # (image, way)
     patients = number_patients(game.rows["patient_id"].to_list())
-    names = (
-        "highest peak in the box",
-        "highest peak within the radius",
-        f"one of {N_NEAR} peaks in the box",
-        "share of the heat in that peak",
-    )
-    return {
-        title: {
-            "images": int(chosen.sum()),
-            **{name: estimate(table[:, way], chosen, patients) for way, name in enumerate(names)},
-        }
-        for title, chosen in (("detected cases", game.is_detected), ("all cases", np.ones(len(table), dtype=bool)))
-    }
+    figures: dict[str, object] = {}
+    for title, chosen in (("detected cases", game.is_detected), ("all cases", np.ones(len(outcomes), dtype=bool))):
+        shares = {name: estimate(outcomes[:, way], chosen, patients) for way, name in enumerate(WAYS)}
+        figures[title] = {"images": int(chosen.sum()), **shares}
+    return figures
 
 
 def point(game: Game, mapper: HeatMapper) -> list[tuple[str, tuple[Peak, ...]]]:
     """The peaks of each image, in pixels of its file."""
     pictures, image_ids = game.pictures, game.rows["image_id"].to_list()
-    heats = [
-        heat
-        for start in range(0, len(pictures), BATCH)
-        for heat in mapper.explain(pictures[start : start + BATCH]).heats
-    ]
+    batches = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
+    heats = [heat for batch in batches for heat in mapper.explain(batch).heats]
     return [
         (
             image_id,
@@ -154,7 +147,7 @@ def point(game: Game, mapper: HeatMapper) -> list[tuple[str, tuple[Peak, ...]]]:
 
 
 def judge(game: Game, image_id: str, peaks: Sequence[Peak]) -> tuple[float, ...]:
-    """Whether the highest peak hits the box and the radius, whether one of several does, and the highest one's share."""
+    """What is measured of the peaks of an image, in the order of `WAYS`."""
     boxes = game.boxes(image_id)
     first = peaks[:1]
     return (
@@ -228,10 +221,9 @@ def time_in_turns(game: Game, mapper: HeatMapper) -> dict[str, object]:
             way()
             if number:
                 milliseconds[name].append(1000 * (time.perf_counter() - started) / len(pictures))
-    ratio = statistics.median(milliseconds["heat map and peaks"]) / statistics.median(milliseconds["score"])
-    return {f"ms for a picture, {name}": describe(each) for name, each in milliseconds.items()} | {
-        "ratio": round(ratio, 3)
-    }
+    ratio = [ours / other for ours, other in zip(*milliseconds.values(), strict=True)]
+    times: dict[str, object] = {f"ms for a picture, {name}": describe(each) for name, each in milliseconds.items()}
+    return times | {"ratio": describe(ratio)}
 
 
 def measure(bench: Bench) -> dict[str, object]:

@@ -234,9 +234,9 @@ def _write_share(axes: Axes, peak: Peak) -> None:
 
 def _draw_bar(figure: Figure, axes: list[Axes], top: float) -> None:
     """The scale of the colours."""
-    bar = figure.colorbar(
-        ScalarMappable(Normalize(0, top or 1.0), COLOURS), ax=axes, panchor=False, fraction=0.04, pad=0.02, shrink=0.5, aspect=30
-    )
+    scale = ScalarMappable(Normalize(0, top or 1.0), COLOURS)
+    # without panchor, the bar would move the views off the middle
+    bar = figure.colorbar(scale, ax=axes, panchor=False, fraction=0.04, pad=0.02, shrink=0.5, aspect=30)
     bar.set_label("adds to the logit, for a place of the network's map", color=_MUTED, fontsize=8)
     bar.ax.tick_params(colors=_MUTED, labelsize=8)
     bar.outline.set_visible(False)

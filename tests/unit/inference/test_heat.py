@@ -126,7 +126,7 @@ def test_flipping_the_image_flips_the_heat_map_where_the_score_is_of_all_flips(
     recipe_of: RecipeOf, flips: str, axis: int
 ) -> None:
     recipe = recipe_of(f"scoring.flips={flips}")
-    network, pictures = random_network(recipe), stored(2, 64, 32)
+    network, pictures = random_network(recipe), stored(2, 128, 96)  # maps of 4 x 3 places
     heat, flipped = (explain(network, each, recipe, offset=0.4) for each in (pictures, pictures.flip(axis)))
     np.testing.assert_allclose(np.flip(heat, axis), flipped, atol=1e-6)
     assert np.abs(heat - flipped).max() > 1e-4
