@@ -169,13 +169,8 @@ def test_a_map_of_one_place_is_even() -> None:
 @pytest.mark.parametrize(
     ("name", "rows", "columns", "expected"),
     [
-        (
-            "resnet10t",
-            256,
-            128,
-            -15.5 / 32,
-        ),  # five strides that pad on both sides: places look at 32 i + 0.5
-        ("tf_mobilenetv3_small_minimal_100", 256, 128, 15.5 / 32),  # that pad at the end: at 32 i + 31.5
+        ("resnet18", 256, 128, -15.5 / 32),  # five strides that pad on both sides: places look at 32 i + 0.5
+        ("tf_efficientnet_b0", 256, 160, 15.5 / 32),  # that pad at the end: at 32 i + 31.5
         ("test_convnext", 128, 64, 0.0),  # patches that tile
         ("test_vit", 64, 32, 0.0),
     ],
@@ -184,7 +179,7 @@ def test_where_places_look_is_what_their_paddings_say(
     recipe_of: RecipeOf, name: str, rows: int, columns: int, expected: float
 ) -> None:
     network = random_network(recipe_of(*at(name, rows, columns)))
-    assert measure_offset(network, (rows, columns), CPU) == pytest.approx(expected, abs=0.15)
+    assert measure_offset(network, (rows, columns), CPU) == pytest.approx(expected, abs=0.2)
 
 
 def test_heat_maps_are_the_mean_over_the_folds(random_run: Run) -> None:
