@@ -28,7 +28,7 @@ from mammoscope.phantom.machine import MACHINES
 from mammoscope.phantom.sketch import Phantom, draw_phantom
 
 SETTINGS = PrepareSettings(rows=128, columns=64, bits=8)
-N_TRAINING, N_HELD_OUT = 120, 60
+N_TRAINING, N_HELD_OUT = 80, 32
 Measure = Callable[[NDArray[np.uint8]], PictureMeasures]
 
 
@@ -114,7 +114,7 @@ def blank_frame(seed: int) -> NDArray[np.uint8]:
 def test_what_is_no_mammogram_is_warned_of(training: TrainingRange, draw: Callable[[int], NDArray[np.uint8]]) -> None:
     """By more than its size, which is that of a phantom."""
     n_warned = 0
-    for seed in range(2000, 2008):
+    for seed in range(2000, 2006):
         try:
             picture = measured_png(draw(seed))
         except ImageRefusedError:
@@ -122,13 +122,13 @@ def test_what_is_no_mammogram_is_warned_of(training: TrainingRange, draw: Callab
             continue
         warnings = [each for each in warn_of_range(training, picture, {}) if "of the file:" not in each]
         n_warned += bool(warnings)
-    assert n_warned == 8
+    assert n_warned == 6
 
 
 def test_pictures_like_those_of_training_mostly_are_not(training: TrainingRange) -> None:
     pictures = [measured_phantom(seed) for seed in range(5000, 5000 + N_HELD_OUT)]
     n_warned = sum(bool(warn_of_range(training, picture, {"machine": "21"})) for picture in pictures)
-    assert n_warned <= 3  # of 60; 0.6 are expected
+    assert n_warned <= 2  # of 32; where the limits hold, three are for one in 250 such tests
 
 
 def made_up(rng: np.random.Generator, n: int, draw: Callable[[int], NDArray[np.float64]]) -> list[PictureMeasures]:
@@ -147,7 +147,7 @@ def test_about_one_in_a_hundred_like_those_of_training_is_warned_of(tail: str) -
     draws: dict[str, Callable[[int], NDArray[np.float64]]] = {
         "normal": lambda n: rng.normal(5, 1, n),
         "exponential": lambda n: rng.exponential(1, n),
-        "uniform": lambda n: rng.random(n),
+        "uniform": rng.random,
     }
     range_ = fit_range(made_up(rng, 600, draws[tail]), machines=[], features=rng.normal(size=(300, 40)))
     tried = made_up(rng, 2000, draws[tail])
