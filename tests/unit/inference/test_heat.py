@@ -35,6 +35,12 @@ def random_network(recipe: Recipe) -> CancerNetwork:
     return build_network(recipe).eval()
 
 
+def last_layer(network: CancerNetwork) -> nn.Linear:
+    layer = network.head[-1]
+    assert isinstance(layer, nn.Linear)
+    return layer
+
+
 def grey(rows: int, columns: int, n_pictures: int = 2) -> torch.Tensor:
     return torch.rand(n_pictures, 1, rows, columns, generator=torch.Generator().manual_seed(2))
 
@@ -55,7 +61,7 @@ def test_of_a_mean_and_a_linear_head_the_map_and_the_bias_are_the_logit(
     pictures = grey(rows, columns)
     maps = network.look(pictures)
     output, added = contribute(network, maps)
-    weight, bias = network.head[-1].weight[0], network.head[-1].bias
+    weight, bias = last_layer(network).weight[0], last_layer(network).bias
     expected = torch.einsum("pcij,c->pij", maps, weight) / maps[0, 0].numel()
     assert torch.allclose(added, expected, atol=1e-6)
     logits = network(pictures).cancer
@@ -70,7 +76,7 @@ def test_of_other_poolings_the_map_and_the_bias_are_the_logit_too(recipe_of: Rec
     network = random_network(recipe_of(f"head.pooling={pooling}"))
     maps = network.look(grey(64, 32)).abs() + 0.01  # above the floor of the generalised mean
     output, added = contribute(network, maps)
-    assert torch.allclose(added.sum(dim=(1, 2)) + network.head[-1].bias, output.cancer, atol=1e-5)
+    assert torch.allclose(added.sum(dim=(1, 2)) + last_layer(network).bias, output.cancer, atol=1e-5)
 
 
 def test_the_maximum_is_where_the_maximum_is(recipe_of: RecipeOf) -> None:

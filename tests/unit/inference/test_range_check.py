@@ -102,7 +102,8 @@ def inverted_mammogram(seed: int) -> NDArray[np.uint8]:
     drawn = phantom(seed)
     pixels = drawn.pixels.astype(float)
     share = (pixels - pixels.min()) / np.ptp(pixels)
-    return (255 * (share if drawn.machine.is_inverted else 1 - share)).astype(np.uint8)
+    inverted: NDArray[np.uint8] = (255 * (share if drawn.machine.is_inverted else 1 - share)).astype(np.uint8)
+    return inverted
 
 
 def blank_frame(seed: int) -> NDArray[np.uint8]:
