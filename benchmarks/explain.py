@@ -164,7 +164,8 @@ def estimate(values: np.ndarray, chosen: np.ndarray, patients: np.ndarray) -> di
     def statistic(counts: np.ndarray) -> np.ndarray:
         weights = counts[:, patients] * chosen  # (replicate, image)
         with np.errstate(invalid="ignore"):
-            return (weights @ values / weights.sum(axis=1))[:, None]
+            mean: np.ndarray = (weights @ values / weights.sum(axis=1))[:, None]  # (replicate, 1)
+        return mean
 
     rng = np.random.default_rng(0)
     replicates = bootstrap_over_patients(statistic, patients, n_replicates=N_REPLICATES, rng=rng)

@@ -14,7 +14,8 @@ def heat_of(rows: list[list[float]]) -> Heat:
 def bumps(*tops: tuple[int, int, float], shape: tuple[int, int] = (40, 60), width: float = 3.0) -> Heat:
     row, column = np.mgrid[: shape[0], : shape[1]]
     each = [height * np.exp(-((row - r) ** 2 + (column - c) ** 2) / (2 * width**2)) for r, c, height in tops]
-    return np.sum(each, axis=0).astype(np.float32)
+    heat: Heat = np.sum(each, axis=0).astype(np.float32)
+    return heat
 
 
 def test_a_peak_worked_by_hand() -> None:

@@ -79,7 +79,8 @@ def photograph(seed: int) -> NDArray[np.uint8]:
         row, column = rng.integers(0, rows), rng.integers(0, columns)
         colours[row : row + rows // 4, column : column + columns // 3] += rng.uniform(-0.3, 0.3, 3)
     grey = colours @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
-    return (255 * np.clip(grey, 0, 1)).astype(np.uint8)
+    picture: NDArray[np.uint8] = (255 * np.clip(grey, 0, 1)).astype(np.uint8)
+    return picture
 
 
 def chest_film(seed: int) -> NDArray[np.uint8]:
