@@ -50,9 +50,9 @@ test: check
 fuzz: $(INSTALLED)
 	$(BIN)/python tests/fuzz/fuzz_imaging.py --cases 20000 --out benchmarks/results/fuzz.json
 
-# not what suites share, nor those that take hours: python benchmarks/learning.py, python benchmarks/predict_killed.py
+# not what suites share, nor those that take long: python benchmarks/learning.py, explain.py, predict_killed.py
 bench: $(INSTALLED)
-	@for suite in $(filter-out $(addprefix benchmarks/,reporting.py learning_runs.py random_run.py predict_stages.py learning.py predict_killed.py),$(wildcard benchmarks/*.py)); do $(BIN)/python $$suite || exit 1; done
+	@for suite in $(filter-out $(addprefix benchmarks/,reporting.py learning_runs.py random_run.py predict_stages.py learning.py explain.py predict_killed.py),$(wildcard benchmarks/*.py)); do $(BIN)/python $$suite || exit 1; done
 
 lock: $(BIN)/uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \

@@ -12,6 +12,7 @@ from mammoscope.cli.audit import audit
 from mammoscope.cli.demo import demo
 from mammoscope.cli.doctor import doctor
 from mammoscope.cli.evaluate import evaluate
+from mammoscope.cli.explain import explain
 from mammoscope.cli.export import export
 from mammoscope.cli.find_lr import find_lr
 from mammoscope.cli.index import index_app
@@ -67,6 +68,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(predict)
 app.command()(export)
+app.command()(explain)
 app.command()(doctor)
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from mammoscope.inference.collect import Prediction
     from mammoscope.inference.pace import TimeLimit
+    from mammoscope.inference.predict import PictureCheck
 
 _SENTENCES_SHOWN = 20
 _FLIPS_BY_TTA = {"none": "none", "flip": "horizontal"}
@@ -80,6 +81,7 @@ def predict(
         output=output,
         options=Options(n_workers=resolve_workers(workers), limit=limit, is_resumed=resume),
         around=Surroundings(progress=partial(progress_bar, "predict"), say=_tell),
+        check_pictures=_choose_check(run),
     )
     finished = session.run()
     if finished.prediction is not None:
@@ -87,6 +89,18 @@ def predict(
     is_told = as_json or finished.prediction is not None
     facts = finished.summary if as_json else _shorten(finished.summary)
     print_summary("predicted" if is_told else "Nothing to do: the prediction is finished", facts, as_json=as_json)
+
+
+def _choose_check(folder: Path) -> "PictureCheck":
+    """What holds pictures against those that the run learned from, where it knows what these are like."""
+    from mammoscope.inference.predict import warn_of_nothing
+    from mammoscope.inference.range_check import NO_RANGE, check_range, read_range
+
+    training = read_range(folder)
+    if training is None:
+        _tell(NO_RANGE)
+        return warn_of_nothing
+    return partial(check_range, training)
 
 
 def _read_limit(time_limit: str | None, when_late: Literal["warn", "degrade", "stop"]) -> "TimeLimit | None":

@@ -185,6 +185,7 @@ def _finish(run: "Run", manifest: "pl.DataFrame", prepared: "PreparedStore", *, 
 
     scores = collect_scores(run)
     _choose_operating_points(run, scores)
+    _measure_range(run, manifest, prepared)
     stacked = _stack(run, manifest, scores)
     n_scored = scores["image_id"].count()
     facts = {"recipe": recipe, "images_scored": n_scored, **stacked, **_summarise(run, manifest, prepared)}
@@ -211,6 +212,15 @@ def _choose_operating_points(run: "Run", scores: "pl.DataFrame") -> None:
     with progress_bar("thresholds", bootstrap.n_replicates) as advance:
         points = cross_fit(scores, run.recipe.operating_points, bootstrap, advance=advance)
     write_operating_points(points, run.path / FILE_NAME)
+
+
+def _measure_range(run: "Run", manifest: "pl.DataFrame", prepared: "PreparedStore") -> None:
+    """Write what the pictures of training are like, so that others can be held against them."""
+    import numpy as np
+
+    from mammoscope.inference.training_range import write_training_range
+
+    write_training_range(run, manifest, prepared, rng=np.random.default_rng(run.recipe.seed))
 
 
 def _stack(run: "Run", manifest: "pl.DataFrame", scores: "pl.DataFrame") -> dict[str, object]:

@@ -33,6 +33,7 @@ from mammoscope.inference.exported import (
 )
 from mammoscope.inference.openvino_engine import load_openvino, open_openvino_engine
 from mammoscope.inference.quantisation import measure_auc_loss, quantise_networks
+from mammoscope.inference.range_check import FILE_NAME as RANGE_NAME
 from mammoscope.inference.torch_engine import TorchEngine
 from mammoscope.learning.logits import PictureLogits
 from mammoscope.learning.run import Run, check_weights_hash, describe_environment, read_fold_scores
@@ -73,8 +74,9 @@ def export_run(  # noqa: PLR0913  # the run and the folder, and how by name
         checks = _check_formats(export, expected, pictures)
         if "openvino" in formats and precision != "f32":
             checks["openvino"] = _change_precision(bundle.run, export, expected, pictures, precision, store)
-        if (bundle.run.path / OPERATING_POINTS_NAME).is_file():
-            shutil.copy(bundle.run.path / OPERATING_POINTS_NAME, beside)
+        for name in (OPERATING_POINTS_NAME, RANGE_NAME):
+            if (bundle.run.path / name).is_file():
+                shutil.copy(bundle.run.path / name, beside)
         _finish(export, precision if "openvino" in formats else "f32", tuple(checks.values()))
     return open_export(target)
 

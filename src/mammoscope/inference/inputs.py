@@ -15,7 +15,7 @@ from mammoscope.imaging.prepare import PrepareSettings
 from mammoscope.imaging.shards import DESCRIPTION_NAME
 from mammoscope.imaging.store import PreparedStore, open_store
 from mammoscope.imaging.verdict import Verdict, refusal
-from mammoscope.inference.decoders import Preparer
+from mammoscope.inference.decoders import Decoders, Preparer, decode_apart, decode_here
 from mammoscope.inference.journal import RECORD
 from mammoscope.inference.reading import (
     Outcome,
@@ -69,6 +69,14 @@ def read_inputs(places: Sequence[Path], table: Path | None, settings: PrepareSet
         return ScoringInput(tuple(tasks_from_paths(list(paths), settings)), None, 0, None)
     located, n_missing = _locate(rows, places)
     return ScoringInput(tuple(tasks_from_table(located, settings)), located, n_missing, None)
+
+
+def choose_decoders(given: ScoringInput, *, n_workers: int, batch_size: int = 8) -> Decoders:
+    """How the pictures of an input are prepared: read from its store here, or decoded in processes a batch ahead."""
+    if given.read_here is not None:
+        return partial(decode_here, prepare=given.read_here)
+    n_needed = min(n_workers, max(len(given.tasks), 1))
+    return partial(decode_apart, n_workers=n_needed, n_ahead=2 * (batch_size + n_needed))
 
 
 def _read_table(table: Path) -> pl.DataFrame:
@@ -168,4 +176,5 @@ def read_prepared(store: PreparedStore, task: ScoringTask) -> Outcome:
         return Rejection(image_id, str(task.path), error.code, error.sentence)
     record = dict(store.prepared.row(by_predicate=pl.col("image_id") == image_id, named=True))
     kept = {name: record[name] for name in RECORD}
-    return PreparedFile(image_id, task.path, task.mammogram, store.read(image_id), task.facts, kept)
+    pixels, placement = store.read(image_id), store.placement(image_id)
+    return PreparedFile(image_id, task.path, task.mammogram, pixels, placement, task.facts, kept)

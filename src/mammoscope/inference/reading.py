@@ -11,7 +11,7 @@ from mammoscope.errors import ImageRefusedError, UserInputError
 from mammoscope.exam import Mammogram
 from mammoscope.files import sha256_of_bytes
 from mammoscope.imaging.batch import PrepareJob, Rejection, prepare_job
-from mammoscope.imaging.canvas import CanvasPixels
+from mammoscope.imaging.canvas import CanvasPixels, Placement
 from mammoscope.imaging.header import Header
 from mammoscope.imaging.prepare import PrepareSettings
 from mammoscope.imaging.verdict import Verdict, refusal
@@ -48,13 +48,15 @@ class ScoringTask:
 class PreparedFile:
     """A file that can be scored; pixels are (row, column), `facts` what its table or else its header says.
 
-    `record` is how the picture was prepared, as columns of a store's `prepared.parquet`.
+    `placement` is the way back to the pixels of the file, `record` how the picture was prepared, as columns of
+    `prepared.parquet` in a store.
     """
 
     name: str
     path: Path
     mammogram: Mammogram
     pixels: CanvasPixels
+    placement: Placement
     facts: Facts = field(default_factory=dict)
     record: Facts = field(default_factory=dict)
 
@@ -130,12 +132,13 @@ def prepare_file(task: ScoringTask) -> Outcome:
     prepared = prepare_job(PrepareJob(task.name, str(task.path)), task.settings)
     if isinstance(prepared, Rejection):
         return prepared
-    record = prepared.record.to_row()
+    placement, record = prepared.record.placement, prepared.record.to_row()
     try:
         if task.mammogram is not None:
-            return PreparedFile(task.name, task.path, task.mammogram, prepared.pixels, task.facts, record)
-        mammogram = _read_mammogram(prepared.header, task)
-        return PreparedFile(task.name, task.path, mammogram, prepared.pixels, _read_facts(prepared.header), record)
+            facts = task.facts
+            return PreparedFile(task.name, task.path, task.mammogram, prepared.pixels, placement, facts, record)
+        mammogram, facts = _read_mammogram(prepared.header, task), _read_facts(prepared.header)
+        return PreparedFile(task.name, task.path, mammogram, prepared.pixels, placement, facts, record)
     except ImageRefusedError as error:
         return Rejection(task.name, str(task.path), error.code, error.sentence)
 

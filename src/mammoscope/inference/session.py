@@ -5,16 +5,14 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from mammoscope.errors import UserInputError
 from mammoscope.files import sha256_of_bytes
 from mammoscope.inference.collect import Prediction, collect_prediction
 from mammoscope.inference.decisions import RunFigures, make_decisions, read_figures
-from mammoscope.inference.decoders import Decoders, decode_apart, decode_here
 from mammoscope.inference.engine import Engine, OpenEngine
-from mammoscope.inference.inputs import ScoringInput, read_inputs
+from mammoscope.inference.inputs import ScoringInput, choose_decoders, read_inputs
 from mammoscope.inference.journal import Journal, keep_journal
 from mammoscope.inference.order import may_reach
 from mammoscope.inference.outputs import (
@@ -126,7 +124,7 @@ class Session:
             return Pipeline(
                 open_engine=self.open_engine or self.engine.choose,
                 n_networks=n_networks,
-                decode=self._choose_decoders(given, batch_size),
+                decode=choose_decoders(given, n_workers=self.options.n_workers, batch_size=batch_size),
                 journal=journal,
                 pace=pace,
                 batch_size=batch_size,
@@ -137,12 +135,6 @@ class Session:
                 advance=advance,
                 say=self.around.say,
             ).score(given.tasks)
-
-    def _choose_decoders(self, given: ScoringInput, batch_size: int) -> Decoders:
-        if given.read_here is not None:
-            return partial(decode_here, prepare=given.read_here)
-        n_workers = min(self.options.n_workers, max(len(given.tasks), 1))
-        return partial(decode_apart, n_workers=n_workers, n_ahead=2 * (batch_size + n_workers))
 
     def _finish(
         self, given: ScoringInput, figures: RunFigures, journal: Journal, facts: Mapping[str, object]

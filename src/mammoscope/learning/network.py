@@ -70,8 +70,15 @@ class CancerNetwork(nn.Module):
 
     def forward(self, pictures: torch.Tensor, table: TableTensors | None = None) -> NetworkOutput:
         """The logits of pictures, and their weights where views are combined by attention, else zeros."""
-        normalised = (pictures - self.mean) / self.spread
-        pooled = self.pooling(read_maps(self.backbone, normalised, self.layout))  # (picture, channel)
+        return self.judge(self.look(pictures), table)
+
+    def look(self, pictures: torch.Tensor) -> torch.Tensor:
+        """The last feature maps of pictures, (picture, channel, row, column)."""
+        return read_maps(self.backbone, (pictures - self.mean) / self.spread, self.layout)
+
+    def judge(self, maps: torch.Tensor, table: TableTensors | None = None) -> NetworkOutput:
+        """What is said of pictures by their last feature maps."""
+        pooled = self.pooling(maps)  # (picture, channel)
         features = join_table(pooled, table, self.table_layer)  # (picture, channel and the table's)
         samples = sample_logits(self.head, features, n_samples=self.n_samples)  # (sample, picture)
         cancer = samples.mean(dim=0)  # (picture,)

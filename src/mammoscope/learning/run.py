@@ -8,6 +8,7 @@ folds/<k>/           weights.safetensors with weights.sha256, history.csv, score
                       columns of the manifest; resume/ while the fold is trained
 scores.parquet       the out-of-fold scores of all folds that are done
 operating_points.json  thresholds, each judged on folds that it was not chosen on
+training_range.json  what the pictures of training are like, so that others can be held against them
 second_stage/        scores.parquet, summary.json and model.json of a table model on the scores, where the recipe asks
 """
 

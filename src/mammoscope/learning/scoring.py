@@ -15,7 +15,7 @@ from mammoscope.learning.settings import Combination, Recipe
 from mammoscope.learning.table_layer import TableTensors
 
 _ROWS, _COLUMNS = -2, -1
-_AXES_BY_FLIPS: dict[str, tuple[tuple[int, ...], ...]] = {
+AXES_BY_FLIPS: dict[str, tuple[tuple[int, ...], ...]] = {
     "none": ((),),
     "horizontal": ((), (_COLUMNS,)),
     "all": ((), (_COLUMNS,), (_ROWS,), (_ROWS, _COLUMNS)),
@@ -79,7 +79,7 @@ def _compute_flipped(
     network: CancerNetwork, grey: torch.Tensor, table: TableTensors | None, recipe: Recipe
 ) -> NetworkOutput:
     """What a network says of pictures in the mean over the flips of the recipe, in the logits."""
-    flipped = (grey.flip(axes) if axes else grey for axes in _AXES_BY_FLIPS[recipe.scoring.flips])
+    flipped = (grey.flip(axes) if axes else grey for axes in AXES_BY_FLIPS[recipe.scoring.flips])
     outputs = [compute_outputs(network, each, table) for each in flipped]
     cancer, view, samples = (
         torch.stack([getattr(output, name).float() for output in outputs]).mean(dim=0)

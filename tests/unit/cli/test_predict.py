@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from mammoscope.evaluation.scores import read_scores
-from mammoscope.inference import session
+from mammoscope.inference import inputs
 from mammoscope.inference.decoders import decode_here
 from mammoscope.learning.run import Run
 
@@ -34,7 +34,7 @@ def predict(run_cli: CliRun, random_run: Run, images: Path, tmp_path: Path) -> P
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """What processes do is tested elsewhere; they take long to start."""
-    monkeypatch.setattr(session, "decode_apart", lambda tasks, **_: decode_here(tasks))
+    monkeypatch.setattr(inputs, "decode_apart", lambda tasks, **_: decode_here(tasks))
 
 
 def _submission(folder: Path) -> dict[str, float]:

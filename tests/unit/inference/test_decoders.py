@@ -17,10 +17,20 @@ from mammoscope.anatomy import Laterality
 from mammoscope.errors import WorkerLostError
 from mammoscope.exam import Mammogram
 from mammoscope.imaging.batch import Rejection
+from mammoscope.imaging.breast import Box
+from mammoscope.imaging.canvas import Placement
 from mammoscope.imaging.prepare import PrepareSettings
 from mammoscope.inference.decoders import decode_apart, decode_here
 from mammoscope.inference.reading import Outcome, PreparedFile, ScoringTask
 
+WHOLE = Placement(
+    original_shape=(16, 16),
+    box=Box(0, 0, 16, 16),
+    is_flipped=False,
+    canvas_shape=(16, 16),
+    content_shape=(16, 16),
+    content_top=0,
+)
 SETTINGS = PrepareSettings(rows=16, columns=16, bits=8)
 
 
@@ -35,7 +45,7 @@ def prepare_or_end(task: ScoringTask) -> Outcome:
     mammogram = Mammogram(
         image_id=task.name, patient_id="p", exam_id=str(os.getpid()), laterality=Laterality.LEFT, view=None
     )
-    return PreparedFile(task.name, task.path, mammogram, np.zeros((16, 16), np.uint8))
+    return PreparedFile(task.name, task.path, mammogram, np.zeros((16, 16), np.uint8), WHOLE)
 
 
 def list_tasks(*names: str) -> list[ScoringTask]:

@@ -14,7 +14,7 @@ import torch
 from mammoscope.errors import UserInputError
 from mammoscope.evaluation.scores import read_scores
 from mammoscope.imaging.canvas import CanvasPixels
-from mammoscope.inference import outputs, session
+from mammoscope.inference import inputs, outputs
 from mammoscope.inference.bundle import open_bundle
 from mammoscope.inference.decoders import decode_here
 from mammoscope.inference.engine import Scorer, open_engine
@@ -37,7 +37,7 @@ def _no_bar(_total: int) -> Iterator[Callable[[int], None]]:
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """What processes do is tested elsewhere; they take long to start."""
-    monkeypatch.setattr(session, "decode_apart", lambda tasks, **_: decode_here(tasks))
+    monkeypatch.setattr(inputs, "decode_apart", lambda tasks, **_: decode_here(tasks))
 
 
 @pytest.fixture

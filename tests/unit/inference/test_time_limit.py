@@ -10,7 +10,8 @@ import pytest
 
 from mammoscope.anatomy import Laterality, View
 from mammoscope.exam import Mammogram
-from mammoscope.imaging.canvas import CanvasPixels
+from mammoscope.imaging.breast import Box
+from mammoscope.imaging.canvas import CanvasPixels, Placement
 from mammoscope.imaging.prepare import PrepareSettings
 from mammoscope.inference.collect import collect_prediction
 from mammoscope.inference.decoders import Outcomes
@@ -22,6 +23,14 @@ from mammoscope.inference.predict import Pipeline
 from mammoscope.inference.reading import PreparedFile, ScoringTask
 from mammoscope.learning.logits import PictureLogits
 
+WHOLE = Placement(
+    original_shape=(16, 16),
+    box=Box(0, 0, 16, 16),
+    is_flipped=False,
+    canvas_shape=(16, 16),
+    content_shape=(16, 16),
+    content_top=0,
+)
 SETTINGS = PrepareSettings(rows=16, columns=16, bits=8)
 N_BREASTS, N_NETWORKS = 40, 3
 FILE_S, NETWORK_S = 0.5, 1.0
@@ -44,7 +53,7 @@ class World:
             assert task.mammogram is not None
             pixels = np.full((16, 16), int(task.mammogram.exam_id), np.uint8)
             self.pictures.append(weakref.ref(pixels))
-            yield PreparedFile(task.name, task.path, task.mammogram, pixels)
+            yield PreparedFile(task.name, task.path, task.mammogram, pixels, WHOLE)
 
     def open_engine(self, networks: Sequence[int]) -> "Engine":
         return Engine(self, tuple(networks))

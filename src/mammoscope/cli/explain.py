@@ -1,0 +1,100 @@
+"""`mammoscope explain`: where the networks of a run look, as heat maps over the mammograms and as a table of peaks."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from mammoscope.cli.console import JsonOption, WorkersOption, print_summary, progress_bar, resolve_workers, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mammoscope.inference.explained import ExplainedImage
+    from mammoscope.inference.heat_pictures import ExamDrawing
+
+_SENTENCES_SHOWN = 20
+
+
+def explain(
+    run: Annotated[Path, typer.Argument(help="The run folder of a training.")],
+    images: Annotated[list[Path], typer.Argument(help="DICOM files, folders of them, or one prepared store.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
+    table: Annotated[
+        Path | None,
+        typer.Option(help="Whose image is which: the competition's test.csv, or a cohort (its folder or manifest)."),
+    ] = None,
+    peaks: Annotated[int, typer.Option(min=1, max=50, help="The most peaks of an image.")] = 5,
+    maps: Annotated[bool, typer.Option("--maps", help="Write the heat maps as numbers too, as .npz files.")] = False,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute; auto: the GPU, if there is one.")
+    ] = "auto",
+    workers: WorkersOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Show where the networks look: a heat map over every mammogram, the views of an exam side by side, and the peaks.
+
+    A heat map shows what moved the score. It does not outline a tumour.
+
+    Example: mammoscope explain run study -o explained
+    """
+    from mammoscope.inference.bundle import open_bundle
+    from mammoscope.inference.explain import explain_files
+    from mammoscope.inference.explained import write_map, write_peaks
+    from mammoscope.inference.heat import HeatMapper
+    from mammoscope.inference.inputs import choose_decoders, read_inputs
+    from mammoscope.learning.scoring import choose_device
+
+    bundle = open_bundle(run, choose_device(device))
+    mapper = HeatMapper(bundle)
+    output.mkdir(parents=True, exist_ok=True)
+    given = read_inputs(images, table, bundle.prepare)
+    with progress_bar("explain", len(given.tasks)) as advance:
+        decode = choose_decoders(given, n_workers=resolve_workers(workers))
+        explained = explain_files(mapper, given.tasks, decode=decode, advance=advance, n_peaks=peaks)
+    write_peaks(explained.images, output)
+    if maps:
+        for image in explained.images:
+            write_map(image, output / "maps" / f"{image.alias}.npz")
+    n_drawn = _draw(explained.images, output, n_workers=resolve_workers(workers))
+    for rejection in explained.rejections[:_SENTENCES_SHOWN]:
+        warn(f"refused ({rejection.code}): {rejection.sentence}")
+    facts = {
+        "images_explained": len(explained.images),
+        "images_drawn": n_drawn,
+        "images_refused": len(explained.rejections),
+        "images_without_a_peak": sum(not image.peaks for image in explained.images),
+        "folds": ", ".join(str(fold) for fold in bundle.run.trained_folds),
+        "heat_maps": output / "heatmaps",
+        "hangings": output / "hangings",
+        "peaks": output / "peaks.csv",
+    }
+    print_summary("explained", facts, as_json=as_json)
+
+
+def _draw(images: "Sequence[ExplainedImage]", output: Path, *, n_workers: int) -> int:
+    """Draw the pictures of all exams; how many images were drawn."""
+    from mammoscope.inference.heat_pictures import draw_exam
+    from mammoscope.scaling import run_tasks
+
+    drawings = _group(images, output)
+    n_drawn = 0
+    with progress_bar("draw", len(drawings)) as advance:
+        for n_of_exam in run_tasks(draw_exam, drawings, n_workers=n_workers):
+            n_drawn += n_of_exam
+            advance(1)
+    return n_drawn
+
+
+def _group(images: "Sequence[ExplainedImage]", output: Path) -> "list[ExamDrawing]":
+    from mammoscope.inference.explained import make_alias
+    from mammoscope.inference.heat_pictures import ExamDrawing
+
+    images_by_exam: dict[str, list[ExplainedImage]] = {}
+    for image in images:
+        images_by_exam.setdefault(image.mammogram.exam_id, []).append(image)
+    return [
+        # by its images: the id of an exam may be that of a patient, few enough to be tried out
+        ExamDrawing(tuple(each), output, make_alias(*sorted(image.mammogram.image_id for image in each)))
+        for each in images_by_exam.values()
+    ]
