@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from mammoscope.inference import session
 from mammoscope.inference.bundle import Bundle
 from mammoscope.inference.collect import Prediction, collect_prediction
 from mammoscope.inference.decoders import Decoders, decode_here
@@ -14,6 +15,12 @@ from mammoscope.inference.reading import ScoringTask
 from mammoscope.inference.torch_engine import open_torch
 
 Predict = Callable[..., Prediction]
+
+
+@pytest.fixture(autouse=True)
+def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What processes do is tested by name; they take long to start."""
+    monkeypatch.setattr(session, "decode_apart", lambda tasks, **_: decode_here(tasks))
 
 
 @pytest.fixture

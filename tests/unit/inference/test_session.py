@@ -15,9 +15,8 @@ import torch
 from mammoscope.errors import UserInputError
 from mammoscope.evaluation.scores import read_scores
 from mammoscope.imaging.canvas import CanvasPixels
-from mammoscope.inference import outputs, session
+from mammoscope.inference import outputs
 from mammoscope.inference.bundle import Bundle, open_bundle
-from mammoscope.inference.decoders import decode_here
 from mammoscope.inference.session import Options, Session, Surroundings, check_engine, open_device, set_scoring
 from mammoscope.inference.torch_engine import TorchEngine, open_torch
 from mammoscope.learning.network import build_network
@@ -31,12 +30,6 @@ MakeSession = Callable[..., Session]
 @contextmanager
 def _no_bar(_total: int) -> Iterator[Callable[[int], None]]:
     yield lambda _: None
-
-
-@pytest.fixture(autouse=True)
-def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What processes do is tested elsewhere; they take long to start."""
-    monkeypatch.setattr(session, "decode_apart", lambda tasks, **_: decode_here(tasks))
 
 
 @pytest.fixture
