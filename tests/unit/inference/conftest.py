@@ -10,6 +10,7 @@ import torch
 
 from mammoscope.imaging.canvas import CanvasPixels
 from mammoscope.imaging.prepare import PrepareSettings
+from mammoscope.inference import inputs
 from mammoscope.inference.bundle import Bundle, open_bundle
 from mammoscope.inference.collect import Prediction, collect_prediction
 from mammoscope.inference.decoders import Decoders, decode_here
@@ -106,6 +107,12 @@ def open_torch() -> OpenTorch:
 def pictures() -> Sequence[CanvasPixels]:
     """Sixteen, (row, column) each."""
     return _draw_pictures(16)
+
+
+@pytest.fixture(autouse=True)
+def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What processes do is tested by name; they take long to start."""
+    monkeypatch.setattr(inputs, "decode_apart", lambda tasks, **_: decode_here(tasks))
 
 
 @pytest.fixture

@@ -106,7 +106,7 @@ from test_decoders import list_tasks, prepare_or_end
 from mammoscope.inference.decoders import decode_apart
 
 if __name__ == "__main__":
-    outcomes = decode_apart(listlist_tasks("a", "b"), n_workers=1, n_ahead=2, prepare=prepare_or_end)
+    outcomes = decode_apart(list_tasks("a", "b"), n_workers=1, n_ahead=2, prepare=prepare_or_end)
     print(next(outcomes).mammogram.exam_id, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """

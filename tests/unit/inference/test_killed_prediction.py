@@ -9,9 +9,6 @@ from typing import Any
 
 import pytest
 
-from mammoscope.inference import session
-from mammoscope.inference.decoders import decode_here
-
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 N_FILES = 60
 CliRun = Callable[..., tuple[int, str, str]]
@@ -28,14 +25,12 @@ def test_nothing_is_lost_and_nothing_is_twice(
     suite: Any,  # noqa: ANN401  # as above
     run_cli: CliRun,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     scene = suite.set_scene(tmp_path, n_files=N_FILES, seed=1, n_workers=1, n_folds=1)
     assert (scene.n_files, scene.n_broken) == (N_FILES, 2)
     kept = suite.disturb(scene, tmp_path / "disturbed", n_kills=2, seed=1, options=("--workers", 1))
     assert len(kept) == 2
     assert 1 <= kept[0] < kept[1] <= 4
-    monkeypatch.setattr(session, "decode_apart", lambda tasks, **_: decode_here(tasks))
     summaries = []
     for name in ("disturbed", "undisturbed"):
         given = (scene.run, scene.images, "--table", scene.table, "-o", tmp_path / name, "--resume", "--json")

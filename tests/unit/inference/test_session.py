@@ -14,9 +14,8 @@ import torch
 from mammoscope.errors import UserInputError
 from mammoscope.evaluation.scores import read_scores
 from mammoscope.imaging.canvas import CanvasPixels
-from mammoscope.inference import inputs, outputs
+from mammoscope.inference import outputs
 from mammoscope.inference.bundle import open_bundle
-from mammoscope.inference.decoders import decode_here
 from mammoscope.inference.engine import Scorer, open_engine
 from mammoscope.inference.export import export_run
 from mammoscope.inference.session import Options, Session, Surroundings
@@ -32,12 +31,6 @@ MakeSession = Callable[..., Session]
 @contextmanager
 def _no_bar(_total: int) -> Iterator[Callable[[int], None]]:
     yield lambda _: None
-
-
-@pytest.fixture(autouse=True)
-def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What processes do is tested elsewhere; they take long to start."""
-    monkeypatch.setattr(inputs, "decode_apart", lambda tasks, **_: decode_here(tasks))
 
 
 @pytest.fixture
