@@ -85,8 +85,8 @@ class Cloud(Settings):
 class TrainingRange(Settings):
     """What pictures a run learned from: `limits` of each number, lowest and highest, and the clouds of their features.
 
-    `look` is of small copies of the pictures, `features` of what the network of `fold` makes of pictures that it did not
-    learn from. `doubtful` is the share in which no breast was found for sure.
+    `look` is of small copies of the pictures, `features` of what the network of `fold` makes of pictures that it did
+    not learn from. `doubtful` is the share in which no breast was found for sure.
     """
 
     schema_version: Literal[1] = 1
