@@ -86,8 +86,8 @@ class Cloud(Settings):
 class TrainingRange(Settings):
     """What pictures a run learned from: `limits` of each number, lowest and highest, and the clouds of their features.
 
-    `look` is of small copies of the pictures, `features` of what the first trained network makes of pictures that it
-    did not learn from. `doubtful` is the share in which no breast was found for sure.
+    `look` is of small copies of the pictures, `features` of what the network of `fold` makes of pictures that it did
+    not learn from. `doubtful` is the share in which no breast was found for sure.
     """
 
     schema_version: Literal[1] = 1
@@ -97,6 +97,7 @@ class TrainingRange(Settings):
     machines: tuple[str, ...]
     look: Cloud
     features: Cloud | None = None
+    fold: Annotated[int, Field(ge=0)] | None = None
 
 
 def measure_picture(pixels: CanvasPixels, placement: Placement, doubt: str | None) -> PictureMeasures:
@@ -172,7 +173,7 @@ def warn_of_range(
         training: of the run.
         picture: its measures.
         facts: what is known of it; of these, `machine` is looked at.
-        embedding: (channel,), what the first trained network of the run makes of it; None where it is not at hand.
+        embedding: (channel,), what the network of `training.fold` makes of it; None where it is not at hand.
     """
     warnings = {}
     if picture.doubt is not None and training.doubtful < FALSE_ALARMS:

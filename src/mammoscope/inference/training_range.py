@@ -18,6 +18,7 @@ from mammoscope.inference.range_check import (
     PictureMeasures,
     fit_range,
     measure_picture,
+    read_range,
     write_range,
 )
 from mammoscope.learning.batches import to_network_input
@@ -35,22 +36,25 @@ def write_training_range(
     """Write the range of the pictures that a run learned from into its folder; None where they are too few to tell.
 
     Of many pictures, some by chance. Features are of the first trained network and its held-out pictures, because a
-    network knows those that it learned from too well.
+    network knows those that it learned from too well. A range that is there stays: a run has one cohort and one store.
 
     Raises:
-        RunError: as `open_bundle`.
+        RunError: as `open_bundle`, or the range that is there is torn.
     """
+    if read_range(run.path) is not None:
+        return run.path / FILE_NAME
     usable = manifest.filter(pl.col("cancer").is_not_null() & pl.col("image_id").is_in(store.image_ids))
     if usable.height < LEAST_PICTURES or not run.trained_folds:
         return None
     bundle = open_bundle(run.path, choose_device())
     chosen = _choose(usable, MOST_PICTURES, rng)
-    held_out = _choose(usable.filter(pl.col("fold") == run.trained_folds[0]), MOST_EMBEDDED, rng)
+    fold = run.trained_folds[0]
+    held_out = _choose(usable.filter(pl.col("fold") == fold), MOST_EMBEDDED, rng)
     features = None
     if held_out.height >= LEAST_PICTURES:
-        features = embed_pictures(bundle, (store.read(image_id) for image_id in held_out["image_id"]))
+        features = embed_pictures(bundle, (store.read(image_id) for image_id in held_out["image_id"]), fold=fold)
     training = fit_range(measure_store(store, chosen), machines=usable["machine"].to_list(), features=features)
-    write_range(training, run.path)
+    write_range(training.model_copy(update={"fold": None if features is None else fold}), run.path)
     return run.path / FILE_NAME
 
 
@@ -64,12 +68,12 @@ def measure_store(store: PreparedStore, rows: pl.DataFrame) -> list[PictureMeasu
 
 
 @torch.inference_mode()
-def embed_pictures(bundle: Bundle, pictures: Iterator[CanvasPixels]) -> NDArray[np.float64]:
-    """What the first network of a bundle makes of prepared pictures, before its head, (picture, channel).
+def embed_pictures(bundle: Bundle, pictures: Iterator[CanvasPixels], *, fold: int) -> NDArray[np.float64]:
+    """What the network of a trained fold makes of prepared pictures, before its head, (picture, channel).
 
     In the recipe's precision, as pictures are scored.
     """
-    network, picture = bundle.networks[0], bundle.recipe.picture
+    network, picture = bundle.networks[bundle.run.trained_folds.index(fold)], bundle.recipe.picture
     dtype = autocast_type(bundle.recipe.precision, bundle.device)
     parts = []
     while batch := list(islice(pictures, _BATCH)):

@@ -35,7 +35,7 @@ def test_a_run_gets_the_range_of_its_pictures(
     # with features, each limit is a little farther out: there is one check more
     assert all(low <= expected.limits[name][0] for name, (low, _) in written.limits.items())
     assert written.features is not None
-    assert len(written.features.mean) == 96
+    assert (len(written.features.mean), written.fold) == (96, 0)
 
 
 def test_pictures_of_training_are_in_its_range(
@@ -47,7 +47,7 @@ def test_pictures_of_training_are_in_its_range(
     assert written is not None
     bundle = open_bundle(random_run.path, torch.device("cpu"))
     rows = tiny_manifest.filter(pl.col("cancer").is_not_null())
-    embedded = embed_pictures(bundle, (tiny_store.read(image_id) for image_id in rows["image_id"]))
+    embedded = embed_pictures(bundle, (tiny_store.read(image_id) for image_id in rows["image_id"]), fold=0)
     warned = [
         warn_of_range(written, measures, {}, embedding)
         for measures, embedding in zip(measure_store(tiny_store, rows), embedded, strict=True)
@@ -58,9 +58,9 @@ def test_pictures_of_training_are_in_its_range(
 def test_what_is_embedded_is_what_the_head_sees(random_run: Run, tiny_store: PreparedStore) -> None:
     bundle = open_bundle(random_run.path, torch.device("cpu"))
     pictures = [tiny_store.read(image_id) for image_id in tiny_store.image_ids[:20]]  # more than a batch
-    embedded = embed_pictures(bundle, iter(pictures))
+    embedded = embed_pictures(bundle, iter(pictures), fold=1)
     grey = torch.from_numpy(np.stack(pictures))[:, None].float() / 255
-    network = bundle.networks[0]
+    network = bundle.networks[1]
     with torch.no_grad():
         expected = network(grey).cancer
         logits = network.head(torch.from_numpy(embedded).float())[:, 0]
@@ -75,7 +75,11 @@ def test_of_many_pictures_some_are_taken(
     write_training_range(random_run, tiny_manifest, tiny_store, rng=chance())
     written = read_range(random_run.path)
     assert written is not None
-    assert (written.n_pictures, written.features) == (24, None)  # sixteen held-out pictures are too few for features
+    assert (written.n_pictures, written.features, written.fold) == (
+        24,
+        None,
+        None,
+    )  # sixteen held-out pictures are too few for features
 
 
 def test_of_few_pictures_none_is_written(
@@ -83,3 +87,11 @@ def test_of_few_pictures_none_is_written(
 ) -> None:
     assert write_training_range(random_run, tiny_manifest[:19], tiny_store, rng=chance()) is None
     assert read_range(random_run.path) is None
+
+
+def test_a_range_that_is_there_stays(random_run: Run, tiny_manifest: pl.DataFrame, tiny_store: PreparedStore) -> None:
+    path = write_training_range(random_run, tiny_manifest, tiny_store, rng=chance())
+    assert path is not None
+    before = path.stat().st_mtime_ns
+    assert write_training_range(random_run, tiny_manifest, tiny_store, rng=chance()) == path
+    assert path.stat().st_mtime_ns == before
