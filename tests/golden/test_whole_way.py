@@ -71,9 +71,17 @@ def test_the_whole_way_from_files_to_evidence_and_a_submission(
 
     fold = ["history.csv", "scores.parquet", "weights.safetensors", "weights.sha256"]
     assert _files(Path("run")) == [
-        *("environment.json", "evaluation.json"),
+        *("claim.md", "environment.json", "evaluation.json"),
         *(f"folds/{number}/{name}" for number in range(2) for name in fold),
-        *("operating_points.json", "prepare.toml", "recipe.toml", "report.html", "scores.parquet", "training_range.json"),
+        *(
+            "model-card.md",
+            "operating_points.json",
+            "prepare.toml",
+            "recipe.toml",
+            "report.html",
+            "scores.parquet",
+            "training_range.json",
+        ),
     ]
     assert _files(Path("out")) == [
         *(f"decisions.{suffix}" for suffix in ("csv", "jsonl", "parquet")),

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from mammoscope.inference.collect import Prediction
     from mammoscope.inference.pace import TimeLimit
-    from mammoscope.inference.predict import PictureCheck
 
 _SENTENCES_SHOWN = 20
 _FLIPS_BY_TTA = {"none": "none", "flip": "horizontal"}
@@ -68,8 +67,11 @@ def predict(
     _check_output(output)
 
     from mammoscope.inference.engine import open_engine
+    from mammoscope.inference.predict import warn_of_nothing
+    from mammoscope.inference.range_check import NO_RANGE, check_range, read_range
     from mammoscope.inference.session import Options, Session, Surroundings
 
+    training = read_range(run)
     opened = open_engine(run, device=device, engine=engine, precision=precision)
     for note in opened.notes:
         warn(note)
@@ -81,26 +83,16 @@ def predict(
         output=output,
         options=Options(n_workers=resolve_workers(workers), limit=limit, is_resumed=resume),
         around=Surroundings(progress=partial(progress_bar, "predict"), say=_tell),
-        check_pictures=_choose_check(run),
+        check_pictures=warn_of_nothing if training is None else partial(check_range, training),
     )
     finished = session.run()
     if finished.prediction is not None:
         _warn(finished.prediction, finished.summary)
+        if training is None:
+            warn(NO_RANGE)
     is_told = as_json or finished.prediction is not None
     facts = finished.summary if as_json else _shorten(finished.summary)
     print_summary("predicted" if is_told else "Nothing to do: the prediction is finished", facts, as_json=as_json)
-
-
-def _choose_check(folder: Path) -> "PictureCheck":
-    """What holds pictures against those that the run learned from, where it knows what these are like."""
-    from mammoscope.inference.predict import warn_of_nothing
-    from mammoscope.inference.range_check import NO_RANGE, check_range, read_range
-
-    training = read_range(folder)
-    if training is None:
-        _tell(NO_RANGE)
-        return warn_of_nothing
-    return partial(check_range, training)
 
 
 def _read_limit(time_limit: str | None, when_late: Literal["warn", "degrade", "stop"]) -> "TimeLimit | None":

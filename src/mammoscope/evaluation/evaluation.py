@@ -178,14 +178,6 @@ def evaluate(plan: EvaluationPlan, *, advance: Callable[[int], None] = lambda _:
         for sample in plan.samples
     ]
     points = plan.operating_points or _choose_points(main, settings, advance)
-    groupings = [
-        result
-        for sample, own in zip(plan.samples, plan.groupings, strict=True)
-        if own
-        for result in measure_groups(
-            sample, own, call_scores(sample, points if sample is main else None), settings.bootstrap, advance=advance
-        )
-    ]
     calibration = report_calibration(
         main.scores,
         main.outcomes,
@@ -212,7 +204,7 @@ def evaluate(plan: EvaluationPlan, *, advance: Callable[[int], None] = lambda _:
         histogram=_count_scores(main),
         operating_points=points,
         calibration=calibration,
-        groupings=tuple(sorted(groupings, key=lambda each: settings.columns.index(each.column))),
+        groupings=_measure_groupings(plan, points, advance),
         stability=_measure_stability(main, settings, has_folds=plan.folds == OF_THE_TABLE, advance=advance),
     )
 
@@ -275,6 +267,19 @@ def _choose_points(
     targets = OperatingPointSettings(prevalence=settings.prevalence)
     points = cross_fit(main.rows, targets, settings.bootstrap, advance=advance)
     return replace(points, n_undetermined=main.n_undetermined)
+
+
+def _measure_groupings(
+    plan: EvaluationPlan, points: OperatingPoints | None, advance: Callable[[int], None]
+) -> tuple[GroupingResult, ...]:
+    """The groups of all levels, in the order of the columns; with calls at the points on the level that leads."""
+    bootstrap, order = plan.settings.bootstrap, plan.settings.columns.index
+    groupings: list[GroupingResult] = []
+    for place, (sample, own) in enumerate(zip(plan.samples, plan.groupings, strict=True)):
+        if own:
+            calls = call_scores(sample, None if place else points)
+            groupings += measure_groups(sample, own, calls, bootstrap, advance=advance)
+    return tuple(sorted(groupings, key=lambda each: order(each.column)))
 
 
 def _measure_stability(

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mammoscope.anatomy import Laterality
@@ -10,6 +10,13 @@ from mammoscope.evaluation.bootstrap import BootstrapSettings, Interval
 from mammoscope.evaluation.data_flow import DataFlow
 from mammoscope.evaluation.delong import DeLongEstimate
 from mammoscope.evaluation.evaluation import Evaluation
+from mammoscope.evaluation.evidence_figures import (
+    draw_calibration,
+    draw_flow,
+    draw_froc,
+    draw_precision_recall,
+    draw_readers,
+)
 from mammoscope.evaluation.figures import (
     draw_groups,
     draw_histories,
@@ -101,6 +108,12 @@ def render(evaluation: Evaluation, around: Surroundings | None = None) -> str:
         flow=around.flow,
         roc=None if evaluation.roc is None else draw_roc(evaluation.roc, main),
         scores=draw_scores(evaluation.histogram, main),
+        precision_recall=draw_precision_recall(evaluation.precision_recall),
+        reliability=_draw_reliability(evaluation),
+        froc=None if around.localisation is None else draw_froc(around.localisation),
+        readers_figure=None if around.readers is None else draw_readers(around.readers),
+        flow_figure=None if around.flow is None else draw_flow(around.flow),
+        stability_of_figures=evaluation.stability,
         points=() if points is None else points.points,
         stability=_stability(points),
         calibration=evaluation.calibration,
@@ -196,6 +209,20 @@ def _group_table(grouping: GroupingResult, evaluation: Evaluation) -> dict[str, 
 def _group_row(group: GroupResult) -> dict[str, object]:
     shown = {call.point: call for call in group.calls if call.point in _CALLS_SHOWN}
     return {"result": group, "calls": shown}
+
+
+def _draw_reliability(evaluation: Evaluation) -> Sequence[Figure]:
+    """The reliability curve of the scores as they are, and after the recalibration with the least calibration error."""
+    report = evaluation.calibration
+    mapped = [each.after for each in report.recalibrations if each.after is not None]
+    best = [each for each in mapped if each.expected_calibration_error.value is not None]
+    best = sorted(best, key=lambda each: each.expected_calibration_error.value or 0.0)[:1]
+    drawn = [draw_calibration(each) for each in (report.before, *best)]
+    return [
+        replace(figure, name=name, svg=figure.svg.replace(f"{figure.name}-", f"{name}-"))
+        for figure, name in zip(drawn, ("calibration", "recalibrated"), strict=False)
+        if figure is not None
+    ]
 
 
 def _stability(points: OperatingPoints | None) -> Figure | None:

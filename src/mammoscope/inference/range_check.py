@@ -281,4 +281,5 @@ def _distances(points: Floats, cloud: Cloud) -> Floats:
 def _round(value: float, *, down: bool) -> float:
     """A limit in six digits, outwards."""
     step = 10.0 ** (np.floor(np.log10(abs(value))) - _DIGITS + 1) if value else 1.0
-    return float((np.floor if down else np.ceil)(value / step) * step)
+    rounded = float((np.floor if down else np.ceil)(value / step) * step)
+    return min(rounded, value) if down else max(rounded, value)  # the product is rounded too, maybe inwards

@@ -241,12 +241,9 @@ def train_fold(  # noqa: PLR0913  # the parts of one training, all but the first
             StorePictures(held_out, store, encoder), size=_HELD_OUT_BATCH, rank=processes.rank, n_processes=processes.n
         )
         history = History(run.fold_path(fold) / "history.csv", held_out, sampler, on_step, processes=processes)
-        resume = ResumePoint(
-            run.fold_path(fold) / "resume" / "state.ckpt",
-            share,
-            precision=_LIGHTNINGS_WORD[autocast_type(recipe.precision, processes.device)],
-            every_s=save_every_s,
-        )
+        word = _LIGHTNINGS_WORD[autocast_type(recipe.precision, processes.device)]
+        point = run.fold_path(fold) / "resume" / "state.ckpt"
+        resume = ResumePoint(point, share, precision=word, every_s=save_every_s)
         _fit(_set_task(network, sampler), batches, held_out_loader, history=history, resume=resume)
         logits = _score(network, held_out_loader, recipe, processes)
     scores = tabulate_scores(held_out, gather_logits(logits, processes, n=held_out.height), recipe.views.combine)

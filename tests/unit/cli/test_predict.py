@@ -215,7 +215,7 @@ def test_ctrl_c_says_how_to_go_on(predict: Predict, monkeypatch: pytest.MonkeyPa
     def press(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mammoscope.inference.torch_engine.score_pictures", press)
+    monkeypatch.setattr("mammoscope.inference.torch_engine.TorchEngine.score", press)
     code, out, err = predict()
     assert (code, out) == (130, "")
     assert err.splitlines()[-1] == "stopped by Ctrl-C; the same command with --resume goes on where it was"
