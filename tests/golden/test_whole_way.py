@@ -73,7 +73,14 @@ def test_the_whole_way_from_files_to_evidence_and_a_submission(
     assert _files(Path("run")) == [
         *("environment.json", "evaluation.json"),
         *(f"folds/{number}/{name}" for number in range(2) for name in fold),
-        *("operating_points.json", "prepare.toml", "recipe.toml", "report.html", "scores.parquet", "training_range.json"),
+        *(
+            "operating_points.json",
+            "prepare.toml",
+            "recipe.toml",
+            "report.html",
+            "scores.parquet",
+            "training_range.json",
+        ),
     ]
     assert _files(Path("out")) == [
         *("rejected.parquet", "scores.csv", "scores.parquet", "submission.csv", "summary.json")
