@@ -279,7 +279,6 @@ def _distances(points: Floats, cloud: Cloud) -> Floats:
 
 
 def _round(value: float, *, down: bool) -> float:
-    """A limit in six digits, outwards."""
-    step = 10.0 ** (np.floor(np.log10(abs(value))) - _DIGITS + 1) if value else 1.0
-    rounded = float((np.floor if down else np.ceil)(value / step) * step)
-    return min(rounded, value) if down else max(rounded, value)  # the product is rounded too, maybe inwards
+    """A limit in about six digits, outwards by a step at least: so that a number that all pictures share is inside."""
+    step = 10.0 ** (np.floor(np.log10(abs(value))) - _DIGITS + 1) if value else 10.0**-_DIGITS
+    return float((np.floor(value / step) - 1 if down else np.ceil(value / step) + 1) * step)

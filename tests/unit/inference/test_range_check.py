@@ -178,6 +178,14 @@ def test_each_number_is_held_against_its_limits() -> None:
             assert warning == f"{words}: {number:.4g}, in training {low:.4g} to {high:.4g}"
 
 
+@pytest.mark.parametrize("number", [55 / 32, 0.0, -0.1, 1 / 3, 2294.0])
+def test_a_number_that_all_pictures_share_is_inside(number: float) -> None:
+    rng = np.random.default_rng(0)
+    pictures = made_up(rng, 40, lambda n: np.full(n, number))
+    training = fit_range(pictures, machines=[])
+    assert all(low < number < high for low, high in training.limits.values())
+
+
 def test_a_machine_without_a_picture_in_training_is_named() -> None:
     rng = np.random.default_rng(0)
     pictures = made_up(rng, 100, lambda n: rng.uniform(1, 2, n))
