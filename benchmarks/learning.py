@@ -49,7 +49,7 @@ from mammoscope.inference.engine import score_pictures
 from mammoscope.learning.logits import combine_to_breasts
 from mammoscope.learning.scoring import tabulate_scores
 from mammoscope.scaling import count_cores
-from reporting import write_report
+from reporting import read_commit, write_report
 
 PACKAGES = ("torch", "timm", "lightning", "numpy", "polars")
 MEASURED = ("src/mammoscope/learning", "benchmarks")
@@ -167,6 +167,7 @@ def run_transfer(bench: Bench) -> dict[str, object]:
     film = bench.train(FILM, data["cbis"])
     digital = bench.work / "runs" / "rsna" / SMALL.folder
     return {
+        "small on RSNA": measure_run(digital),
         "small on CBIS-DDSM": measure_run(film),
         "trained on RSNA, tested on CBIS-DDSM": measure(score_others(digital, data["cbis"])),
         "trained on CBIS-DDSM, tested on RSNA": measure(score_others(film, data["rsna"])),
@@ -294,7 +295,9 @@ def main() -> None:
         sys.exit("MAMMOSCOPE_REAL_DATA: not set, expected the folder of the real pictures; see docs/real-data.md")
     bench = Bench(arguments.work, Path(os.environ["MAMMOSCOPE_REAL_DATA"]))
     known = json.loads(arguments.out.read_text())["results"] if arguments.out.exists() else {}
-    results = known | {part: RUN_BY_PART[part](bench) for part in arguments.part or PARTS}
+    results = known | {
+        part: {"commit": read_commit(MEASURED), **RUN_BY_PART[part](bench)} for part in arguments.part or PARTS
+    }
     write_report(arguments.out, results, suite="learning", packages=PACKAGES, measured=MEASURED)
 
 

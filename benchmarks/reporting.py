@@ -46,7 +46,7 @@ def write_report(
     """
     report = {
         "suite": suite,
-        "commit": _read_commit(measured),
+        "commit": read_commit(measured),
         "machine": {"processor": _read_processor(), "cores": count_cores(), "system": platform.system()},
         "versions": {"python": platform.python_version(), **{package: version(package) for package in packages}},
         "results": results,
@@ -55,7 +55,8 @@ def write_report(
     write_json(path, report)
 
 
-def _read_commit(measured: Sequence[str]) -> str:
+def read_commit(measured: Sequence[str]) -> str:
+    """The commit, marked where what was measured has changes beyond it."""
     commit = _git("rev-parse", "--short=12", "HEAD")
     return commit + ("-changed" if _git("status", "--porcelain", "--", *measured) else "")
 
