@@ -27,6 +27,7 @@ Indices = NDArray[np.intp]
 Outcomes = NDArray[np.bool_]
 
 N_BINS = 10
+_NO_MAXIMUM = "undefined: no slope is the likeliest, as with few scores that are nearly equal or nearly parted"
 FIGURES = (
     "mean_score",
     "observed_to_expected",
@@ -124,6 +125,7 @@ class _Prepared:
     ) -> dict[str, Estimate]:
         """Each of the `FIGURES` with its interval."""
         value = _figures(self.of_sample, self.fitted)[0]  # (figure and bin,)
+        slope_undefined = if_no_slope or _NO_MAXIMUM
         estimates = {}
         for number, name in enumerate(FIGURES):
             drawn = replicates[:, number]
@@ -131,7 +133,7 @@ class _Prepared:
                 value[number],
                 np.clip(2 * value[number] - drawn, 0, 1) if name in _INFLATED else drawn,
                 confidence=confidence,
-                if_undefined=if_no_slope if name == "calibration_slope" else "undefined: all scores are 0",
+                if_undefined=slope_undefined if name == "calibration_slope" else "undefined: all scores are 0",
                 if_no_interval=if_no_interval,
             )
         error = estimates["expected_calibration_error"]
