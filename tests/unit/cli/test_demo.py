@@ -49,7 +49,7 @@ def test_each_step_takes_what_the_one_before_it_wrote(
     assert cohorts == {tmp_path / "cohort"}
     assert calls["prepare"]["output"] == calls["train"]["store"] == calls["evaluate"]["store"]
     assert calls["train"]["output"] == calls["evaluate"]["run"] == calls["predict"]["run"]
-    assert calls["predict"]["images"] == tmp_path / "data" / "test_images"
+    assert calls["predict"]["images"] == [tmp_path / "data" / "test_images"]
     assert {calls[name]["seed"] for name in ("synthesize", "split")} == {3}
     assert "seed=3" in str(calls["train"]["assignments"])
 

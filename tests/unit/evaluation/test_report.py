@@ -104,7 +104,8 @@ def test_every_picture_and_figure_has_a_text(page: str) -> None:
         for tag, attributes in Outline(page).attributes
         if tag == "img" or attributes.get("role") == "img"
     ]
-    assert len(described) == 16 + 9  # pictures; curve, scores, thresholds, three kinds of groups, three of training
+    # pictures; two curves, scores, thresholds, calibration, net benefit, three kinds of groups, three of training
+    assert len(described) == 16 + 12
     assert all(described)
 
 
