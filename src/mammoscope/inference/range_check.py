@@ -153,7 +153,7 @@ def fit_range(
         values = np.array([picture.numbers[name] for picture in pictures])
         slack = _SLACK_BY_MEASURE.get(name, 0.0)
         low, high = -_tail(-values, share), _tail(values, share)
-        limits[name] = (_round(low * (1 - slack), down=True), _round(high * (1 + slack), down=False))
+        limits[name] = (_round(low - slack * abs(low), down=True), _round(high + slack * abs(high), down=False))
     return TrainingRange(
         n_pictures=len(pictures),
         limits=limits,

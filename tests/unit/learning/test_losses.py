@@ -207,7 +207,6 @@ CROSS_ENTROPY = (4 * AS_CASE + 12 * AS_CONTROL) / 16
     [
         (("loss.name=average-precision",), (1 - SMOOTH_PRECISION + CROSS_ENTROPY) / 2),
         (("loss.name=average-precision", "loss.surrogate_share=1"), 1 - SMOOTH_PRECISION),
-        (("loss.name=average-precision", "loss.surrogate_share=0"), CROSS_ENTROPY),
         (("loss.name=pf1",), (1 - PF1 + CROSS_ENTROPY) / 2),
         (("loss.name=pf1", "loss.surrogate_share=0.25"), 0.25 * (1 - PF1) + 0.75 * CROSS_ENTROPY),
         (
