@@ -8,13 +8,13 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging
 from safetensors.torch import load_file
 
 from mammoscope.errors import ConfigError
 from mammoscope.imaging.store import PreparedStore
 from mammoscope.learning import losses as losses_module
 from mammoscope.learning import task, training
+from mammoscope.learning.keep import AveragedWeights
 from mammoscope.learning.losses import LossTerms
 from mammoscope.learning.network import CancerNetwork, NetworkOutput, build_network
 from mammoscope.learning.run import Run
@@ -308,14 +308,14 @@ def test_weights_that_are_no_numbers_end_the_training_and_are_not_averaged(
     recipe_of: RecipeOf, train: Train, monkeypatch: pytest.MonkeyPatch, ema: float
 ) -> None:
     """Finite gradients, and a rate at which the weights overflow in the second step."""
-    averages: list[EMAWeightAveraging] = []
+    averages: list[AveragedWeights] = []
 
-    class Kept(EMAWeightAveraging):
-        def __init__(self, *, device: torch.device, decay: float) -> None:
-            super().__init__(device=device, decay=decay)
+    class Kept(AveragedWeights):
+        def __init__(self, decay: float, device: torch.device) -> None:
+            super().__init__(decay, device)
             averages.append(self)
 
-    monkeypatch.setattr(training, "EMAWeightAveraging", Kept)
+    monkeypatch.setattr(training, "AveragedWeights", Kept)
     recipe = recipe_of(f"ema={ema}", "optimizer.rate=1e38", "optimizer.clip_norm=0", "optimizer.weight_decay=0")
     with pytest.raises(ConfigError, match=r"optimizer\.rate: found 1e\+38, with which the weights of fold 0 ran out"):
         train(recipe)
