@@ -499,7 +499,11 @@ def test_a_loss_that_can_be_is_none_of_these(recipe_of: RecipeOf) -> None:
     assert recipe_of("loss.name=pf1", "loss.surrogate_share=1", "batch.micro=2").loss.surrogate_share == 1.0
     weighed = recipe_of("loss.name=average-precision", "loss.positive_weight=2", "loss.soften_positives=0.1").loss
     assert (weighed.surrogate_share, weighed.temperature) == (0.5, 1.0)
-    assert recipe_of("loss.name=average-precision", "loss.surrogate_share=0").loss.surrogate_share == 0.0
+
+
+def test_a_share_of_0_leaves_no_surrogate_to_learn_from(recipe_of: RecipeOf) -> None:
+    with pytest.raises(ConfigError, match=r"loss\.surrogate_share: found 0; input should be greater than 0"):
+        recipe_of("loss.name=average-precision", "loss.surrogate_share=0")
 
 
 @pytest.mark.parametrize("sampling", ["all", "undersample", "upsample", "balanced-batch"])
