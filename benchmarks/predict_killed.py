@@ -4,8 +4,9 @@ Phantoms as DICOM files, some of them broken, are scored by a run with random we
 SIGKILL at moments drawn by chance, each time gone on with by --resume. Nothing may be scored twice or be lost.
 
 Usage: python benchmarks/predict_killed.py [--files 5000] [--kills 2] [--seed 1] [--workers 0] [--folder KEPT]
+           [--out benchmarks/results/predict_killed.json]
 
-It prints what it found, and ends with 1 where the two differ.
+It ends with 1 where the two differ.
 """
 
 import argparse
@@ -29,7 +30,10 @@ from mammoscope.imaging.prepare import PrepareSettings
 from mammoscope.phantom.cohort import CohortSettings, synthesize_cohort
 from mammoscope.scaling import count_cores, run_tasks
 from random_run import make_random_run
+from reporting import write_report
 
+PACKAGES = ("numpy", "pydicom", "torch", "openvino", "polars")
+MEASURED = ("src/mammoscope/inference", "benchmarks")
 BROKEN_SHARE = 0.01
 VIEWS = 4
 _COMMAND = [sys.executable, "-c", "from mammoscope.cli.main import main; main()", "predict"]
@@ -164,11 +168,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=count_cores())
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/predict_killed.json"))
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary)
         facts = measure(folder, n_files=given.files, n_kills=given.kills, seed=given.seed, n_workers=given.workers)
-    print(json.dumps(facts, indent=2))
+    write_report(given.out, facts, suite="predict_killed", packages=PACKAGES, measured=MEASURED)
     if not is_sound(facts):
         sys.exit("the two predictions differ")
 
