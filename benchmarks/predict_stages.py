@@ -33,7 +33,7 @@ from random_run import make_random_run
 from reporting import describe
 
 N_COMPETITION = 54_706
-N_COPIES = 8  # of each file, so that a run is not its start
+N_COPIES = 4  # of each file, so that a run is not its start
 
 
 @dataclass(frozen=True, slots=True)
