@@ -134,7 +134,7 @@ def report_calibration(  # noqa: PLR0913  # scores and outcomes, and the rest by
             mapped, outcomes, patients=patients, settings=settings, prevalence=prevalence, advance=advance
         )
 
-    before, reason = measure(scores), why_undefined(outcomes)
+    before, reason = measure(scores), _why_not_crossed(outcomes, patients)
     if folds is not None and len(np.unique(folds)) == 1:
         folds = None
     crossed_over: CrossedOver = "patient halves" if folds is None else "folds"
@@ -156,6 +156,13 @@ def report_calibration(  # noqa: PLR0913  # scores and outcomes, and the rest by
         else:
             recalibrations.append(Recalibration(method, fitted, measure(mapped), None))
     return CalibrationReport(crossed_over, before, tuple(recalibrations))
+
+
+def _why_not_crossed(outcomes: Outcomes, patients: Indices) -> str | None:
+    """The reason why no map can be fitted on others than those it is judged on; None where one may be."""
+    if len(np.unique(patients)) == 1:
+        return "undefined: one patient, expected two or more, so that a map is judged on others than it was fitted on"
+    return why_undefined(outcomes)
 
 
 def _check_one_fold_of_each(patients: Indices, folds: Indices) -> None:

@@ -25,7 +25,7 @@ Indices = NDArray[np.intp]
 Outcomes = NDArray[np.bool_]
 
 # variances that are 0 but for rounding: of placements that are all alike, as of a score and a monotone map of it
-_ROUNDING = 1e-15
+ROUNDING_OF_VARIANCE = 1e-15
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +211,7 @@ def _why_no_interval(outcomes: Outcomes, patients: Indices | None) -> str | None
 
 
 def _estimate_auc(value: float, variance: float, quantile: float, without: str | None) -> DeLongEstimate:
-    if without is None and variance <= _ROUNDING:
+    if without is None and variance <= ROUNDING_OF_VARIANCE:
         without = (
             "no interval: all cases lie alike to the controls, as when none is out of order or all scores are equal"
         )
@@ -224,7 +224,7 @@ def _estimate_auc(value: float, variance: float, quantile: float, without: str |
 
 
 def _estimate_difference(value: float, variance: float, quantile: float, without: str | None) -> DeLongEstimate:
-    if without is None and variance <= _ROUNDING:
+    if without is None and variance <= ROUNDING_OF_VARIANCE:
         without = "no interval: both scores put the images into one order, as far as cases and controls go"
     if without is not None:
         return DeLongEstimate(value, None, None, None, without)

@@ -122,12 +122,13 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EvaluationPlan:
-    """What is to be measured: the sample of each level with its groupings; thresholds that a run has chosen already."""
+    """What is to be measured: the sample of each level with its groupings; thresholds, or what they are chosen for."""
 
     samples: tuple[LevelSample, ...]
     groupings: tuple[tuple[Grouping, ...], ...]
     folds: str
     settings: EvaluationSettings
+    targets: OperatingPointSettings
     operating_points: OperatingPoints | None
 
     @property
@@ -150,13 +151,16 @@ def plan_evaluation(
     """What can be measured on a table of scores, and by which groups.
 
     `facts` say more of images or breasts than the scores do, as a manifest, see `group_sample`. Operating points that
-    are given are taken as they are, unless another prevalence is asked for than they are of.
+    are given are taken as they are, and with them their prevalence, where none is asked for. Where another one is, or
+    the scores are of one fold, they are chosen anew for what these were chosen for.
 
     Raises:
         TableError: the table breaks the schema, is empty, a breast has two outcomes, or levels do not agree.
         UserInputError: the prevalence is not between 0 and 1, or a column to group by is nowhere, or has too many
             values.
     """
+    if operating_points is not None and settings.prevalence is None:
+        settings = replace(settings, prevalence=operating_points.prevalence)
     check_prevalence(settings.prevalence)
     samples = _sample_levels(scores, settings.rules)
     _check_columns(settings.columns, [samples[0].rows, *facts])
@@ -164,10 +168,11 @@ def plan_evaluation(
     if samples[0].rows["fold"].is_null().any() or samples[0].rows["fold"].n_unique() < 2:  # noqa: PLR2004  # one fold has no others
         folds = DEALT
         samples[0] = _deal_folds(samples[0], settings.bootstrap)
-    if operating_points is not None and operating_points.prevalence != settings.prevalence:
+    targets = _list_targets(operating_points, settings.prevalence)
+    if operating_points is not None and (folds == DEALT or operating_points.prevalence != settings.prevalence):
         operating_points = None
     groupings = tuple(_group(sample, samples[0].level, facts, settings.columns) for sample in samples)
-    return EvaluationPlan(tuple(samples), groupings, folds, settings, operating_points)
+    return EvaluationPlan(tuple(samples), groupings, folds, settings, targets, operating_points)
 
 
 def evaluate(plan: EvaluationPlan, *, advance: Callable[[int], None] = lambda _: None) -> Evaluation:
@@ -177,7 +182,7 @@ def evaluate(plan: EvaluationPlan, *, advance: Callable[[int], None] = lambda _:
         measure_level(sample, settings.bootstrap, prevalence=settings.prevalence, advance=advance)
         for sample in plan.samples
     ]
-    points = plan.operating_points or _choose_points(main, settings, advance)
+    points = plan.operating_points or _choose_points(main, plan.targets, settings.bootstrap, advance)
     calibration = report_calibration(
         main.scores,
         main.outcomes,
@@ -259,13 +264,28 @@ def _group(
     return group_sample(sample, facts, own) if own and sample.rows.height else ()
 
 
+def _list_targets(points: OperatingPoints | None, prevalence: float | None) -> OperatingPointSettings:
+    """What these points were chosen for, or the usual, at a prevalence."""
+    if points is None:
+        return OperatingPointSettings(prevalence=prevalence)
+    recall_rates, sensitivities, specificities = (
+        tuple(each.wanted for each in points.points if each.wanted is not None and each.name.startswith(f"{kind}_"))
+        for kind in ("recall_rate", "sensitivity", "specificity")
+    )
+    return OperatingPointSettings(
+        recall_rates=recall_rates, sensitivities=sensitivities, specificities=specificities, prevalence=prevalence
+    )
+
+
 def _choose_points(
-    main: LevelSample, settings: EvaluationSettings, advance: Callable[[int], None]
+    main: LevelSample,
+    targets: OperatingPointSettings,
+    bootstrap: BootstrapSettings,
+    advance: Callable[[int], None],
 ) -> OperatingPoints | None:
     if main.level != "breast":
         return None
-    targets = OperatingPointSettings(prevalence=settings.prevalence)
-    points = cross_fit(main.rows, targets, settings.bootstrap, advance=advance)
+    points = cross_fit(main.rows, targets, bootstrap, advance=advance)
     return replace(points, n_undetermined=main.n_undetermined)
 
 
@@ -288,11 +308,18 @@ def _measure_stability(
     drawn = sampling_distributions(
         main.scores, main.outcomes, patients=main.patients, settings=settings.bootstrap, advance=advance
     )
+    confidence = settings.bootstrap.confidence
     sizes = tuple(
-        size_for_auc(main.scores, main.outcomes, patients=main.patients, width=width, prevalence=settings.prevalence)
+        size_for_auc(
+            main.scores,
+            main.outcomes,
+            patients=main.patients,
+            width=width,
+            confidence=confidence,
+            prevalence=settings.prevalence,
+        )
         for width in WIDTHS
     )
-    confidence = settings.bootstrap.confidence
     return Stability(spread_over_folds(main, confidence=confidence) if has_folds else None, drawn, sizes)
 
 

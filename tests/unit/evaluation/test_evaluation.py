@@ -92,6 +92,38 @@ def test_points_that_a_run_has_chosen_are_taken_as_they_are(cohort: pl.DataFrame
     assert chosen.prevalence == pytest.approx(0.01)
 
 
+def test_the_prevalence_and_the_wishes_of_a_run_are_kept(cohort: pl.DataFrame) -> None:
+    """A recipe's own share of cases is taken where none is asked for, and its own wishes at any."""
+    recipe = OperatingPointSettings(recall_rates=(0.05,), sensitivities=(0.7,), specificities=(), prevalence=0.0025)
+    points = cross_fit(cohort, recipe, BootstrapSettings(n_replicates=20))
+    found = evaluate(plan_evaluation(cohort, SETTINGS, operating_points=points))
+    assert found.operating_points is points
+    assert found.prevalence == 0.0025
+    other = evaluate(plan_evaluation(cohort, replace(SETTINGS, prevalence=0.01), operating_points=points))
+    assert other.operating_points == cross_fit(
+        cohort, recipe.model_copy(update={"prevalence": 0.01}), SETTINGS.bootstrap
+    )
+
+
+def test_points_of_one_fold_are_judged_on_dealt_parts(cohort: pl.DataFrame) -> None:
+    """The kept threshold is that of all scores either way; the run itself had no other fold to judge it on."""
+    one_fold = cohort.with_columns(fold=pl.lit(0, pl.Int64))
+    points = cross_fit(one_fold, OperatingPointSettings(sensitivities=(0.7,)), SETTINGS.bootstrap)
+    evaluation = evaluate(plan_evaluation(one_fold, SETTINGS, operating_points=points))
+    assert evaluation.folds == DEALT
+    assert evaluation.operating_points is not None
+    assert [each.name for each in evaluation.operating_points.points] == [each.name for each in points.points]
+    for ours, theirs in zip(evaluation.operating_points.points, points.points, strict=True):
+        assert ours.threshold.value == theirs.threshold.value
+        assert (ours.judged_on, theirs.judged_on) == ("held-out folds", "same data")
+        assert ours.sensitivity.value is not None
+
+
+def test_sizes_are_for_the_confidence_of_the_intervals(cohort: pl.DataFrame) -> None:
+    settings = replace(SETTINGS, bootstrap=replace(SETTINGS.bootstrap, confidence=0.8))
+    assert {each.confidence for each in evaluate_scores(cohort, settings).stability.sizes} == {0.8}
+
+
 @pytest.mark.parametrize("fold", [None, 3])
 def test_without_folds_the_patients_are_dealt_into_parts(cohort: pl.DataFrame, fold: int | None) -> None:
     """No threshold is judged on patients that it was chosen on, also where a table says nothing of folds."""

@@ -155,6 +155,17 @@ def test_without_folds_halves_of_patients_take_their_place(folds: Indices | None
     assert by_hand.recalibrations == report.recalibrations
 
 
+def test_a_patient_alone_has_no_others_to_fit_a_map_on() -> None:
+    scores, outcomes, heard = np.array([0.9, 0.2, 0.6, 0.4]), np.array([True, False, True, False]), list[int]()
+    one = np.zeros(4, np.intp)
+    report = report_calibration(scores, outcomes, patients=one, folds=None, settings=FEW, advance=heard.append)
+    assert report.before.brier.value == pytest.approx((0.01 + 0.04 + 0.16 + 0.16) / 4)
+    for each in report.recalibrations:
+        assert each.after is None
+        assert str(each.reason).startswith("undefined: one patient, expected two or more")
+    assert sum(heard) == (1 + len(METHODS)) * FEW.n_replicates
+
+
 def test_a_patient_is_in_one_half_and_cases_are_in_both() -> None:
     patients = np.random.default_rng(7).integers(0, 200, 900)
     outcomes = np.isin(patients, [3, 50, 120, 121, 199]) & (np.arange(900) % 2 == 0)

@@ -125,6 +125,16 @@ def test_what_has_no_variance_or_one_class_says_so() -> None:
         assert json.dumps(found.to_json(), allow_nan=False)
 
 
+def test_a_variance_that_is_rounding_is_none() -> None:
+    """Patients whose case and control weigh each other out: a variance of about 1e-17, of which 2 cases would do."""
+    rng, found = np.random.default_rng(1), []
+    for _ in range(2000):
+        n = int(rng.integers(2, 5))
+        scores, outcomes = rng.integers(0, 3, 2 * n) / 2, np.tile([True, False], n)
+        found.append(size_for_auc(scores, outcomes, patients=np.repeat(np.arange(n), 2), width=0.1))
+    assert all(each.width_now is None or each.width_now > 1e-3 for each in found)
+
+
 def test_what_cannot_be_wanted_is_refused() -> None:
     with pytest.raises(UserInputError, match=r"width is 0, expected one between 0 and 1"):
         size_for_hoped_auc(0.9, width=0, controls_per_case=1)
