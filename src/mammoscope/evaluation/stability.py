@@ -22,7 +22,7 @@ from mammoscope.evaluation.bootstrap import (
     why_no_interval,
 )
 from mammoscope.evaluation.delong import DeLongEstimate, delong_auc
-from mammoscope.evaluation.discrimination import rank, why_undefined
+from mammoscope.evaluation.discrimination import auc, rank, why_undefined
 from mammoscope.evaluation.levels import LevelSample
 from mammoscope.evaluation.reader_study import ReaderStudy, cross_readers
 from mammoscope.evaluation.threshold_choice import Target, fold_scores
@@ -32,6 +32,7 @@ Indices = NDArray[np.intp]
 Outcomes = NDArray[np.bool_]
 
 QUANTILES = (0.025, 0.05, 0.25, 0.5, 0.75, 0.95, 0.975)
+_FAR_APART = 0.9  # of pairs of controls
 _FEWEST = 2  # one value does not spread
 
 
@@ -59,13 +60,27 @@ class FoldAuc:
 class FoldSpread:
     """The AUC of each fold, and their spread beside `by_chance`, the standard deviation that patients alone would give.
 
-    A spread far above it says that the networks of the folds, or their patients, differ.
+    A spread far above it says that the networks of the folds, or their patients, differ. `controls_apart` is the
+    share of pairs of controls, one of each of two folds, in which that of the fold that scores higher is the higher: 0.5
+    where networks score alike; of the two folds where it is the greatest, None with fewer than two.
     """
 
     folds: tuple[FoldAuc, ...]
     spread: Spread | None
     by_chance: float | None
+    controls_apart: float | None
     reason: str | None
+
+    @property
+    def remark(self) -> str | None:
+        """A sentence where the networks of the folds score too unlike to be judged together."""
+        if self.controls_apart is None or self.controls_apart < _FAR_APART:
+            return None
+        return (
+            f"The networks of the folds do not score alike: in {100 * self.controls_apart:.0f} % of the pairs of "
+            "controls of two of them, that of the same one is the higher. Figures over all folds, and thresholds that "
+            "other folds chose, then say little, and intervals may not hold them; judge each fold alone, or train longer."
+        )
 
     def to_json(self) -> dict[str, object]:
         """All of it, for `evaluation.json`."""
@@ -135,17 +150,28 @@ def spread_over_folds(sample: LevelSample, *, confidence: float = 0.95) -> FoldS
     folds = []
     for fold in np.unique(numbers).tolist():
         own = numbers == fold
-        auc = delong_auc(sample.scores[own], sample.outcomes[own], sample.patients[own], confidence=confidence)
-        folds.append(FoldAuc(fold, int(own.sum()), int(sample.outcomes[own].sum()), auc))
+        measure = delong_auc(sample.scores[own], sample.outcomes[own], sample.patients[own], confidence=confidence)
+        folds.append(FoldAuc(fold, int(own.sum()), int(sample.outcomes[own].sum()), measure))
     measured = [fold.auc for fold in folds if fold.auc.value is not None]
-    errors = [auc.standard_error for auc in measured if auc.standard_error is not None]
+    errors = [each.standard_error for each in measured if each.standard_error is not None]
     enough = len(measured) >= _FEWEST
     return FoldSpread(
         folds=tuple(folds),
-        spread=_spread([auc.value for auc in measured if auc.value is not None]),
+        spread=_spread([each.value for each in measured if each.value is not None]),
         by_chance=float(np.sqrt(np.mean(np.square(errors)))) if enough and len(errors) == len(measured) else None,
+        controls_apart=_part_controls(sample.scores[~sample.outcomes], numbers[~sample.outcomes]),
         reason=None if enough else f"undefined: {len(measured)} of {len(folds)} folds have an AUC, needs {_FEWEST}",
     )
+
+
+def _part_controls(scores: Floats, folds: Indices) -> float | None:
+    """The greatest share of pairs of controls of two folds in which that of one is higher, a tie counting half."""
+    by_fold = [scores[folds == fold] for fold in np.unique(folds)]
+    shares = [
+        auc(np.concatenate(pair), np.repeat([True, False], [len(each) for each in pair]))
+        for pair in itertools.combinations(by_fold, 2)
+    ]
+    return max((max(share, 1 - share) for share in shares), default=None)
 
 
 def spread_over_runs(

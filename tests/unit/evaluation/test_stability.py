@@ -59,6 +59,21 @@ def test_folds_of_one_network_spread_as_chance_has_it() -> None:
     assert np.mean(ratios) == pytest.approx(1, abs=0.2)  # of 60 means of 4 chi squares: a standard error of 0.09
 
 
+def test_folds_that_score_unlike_are_told_of(breasts: LevelSample) -> None:
+    """Of folds 0 and 1 with controls 1, 2 and 2, 3, that of fold 1 is the higher in 3 pairs of 4, and half of one."""
+    outcomes = np.array([True, False, False, True, False, False])
+    rows = pl.DataFrame({"fold": [0, 0, 0, 1, 1, 1]})
+    scores = np.array([0.9, 0.1, 0.2, 0.9, 0.2, 0.3])
+    sample = LevelSample("breast", "", rows, scores, outcomes, np.arange(6), 0)
+    found = spread_over_folds(sample)
+    assert found.controls_apart == pytest.approx(3.5 / 4)
+    assert found.remark is None
+    below = spread_over_folds(replace(breasts, scores=breasts.scores * (breasts.rows["fold"].to_numpy() == 0)))
+    assert below.controls_apart == 1
+    assert str(below.remark).startswith("The networks of the folds do not score alike: in 100 % of the pairs")
+    assert spread_over_folds(replace(breasts, rows=breasts.rows.with_columns(fold=0))).controls_apart is None
+
+
 def test_folds_of_one_class_have_no_auc(breasts: LevelSample) -> None:
     rows = breasts.rows.with_columns(fold=pl.when(pl.col("cancer")).then(0).otherwise(1))
     found = spread_over_folds(replace(breasts, rows=rows))
