@@ -61,8 +61,8 @@ class FoldSpread:
     """The AUC of each fold, and their spread beside `by_chance`, the standard deviation that patients alone would give.
 
     A spread far above it says that the networks of the folds, or their patients, differ. `controls_apart` is the
-    share of pairs of controls, one of each of two folds, in which that of the fold that scores higher is the higher: 0.5
-    where networks score alike; of the two folds where it is the greatest, None with fewer than two.
+    share of pairs of controls, one of each of two folds, in which that of the fold that scores higher is the higher:
+    0.5 where networks score alike; of the two folds where it is the greatest, None with fewer than two.
     """
 
     folds: tuple[FoldAuc, ...]
@@ -79,7 +79,7 @@ class FoldSpread:
         return (
             f"The networks of the folds do not score alike: in {100 * self.controls_apart:.0f} % of the pairs of "
             "controls of two of them, that of the same one is the higher. Figures over all folds, and thresholds that "
-            "other folds chose, then say little, and intervals may not hold them; judge each fold alone, or train longer."
+            "other folds chose, then say little, and intervals may miss them; judge each fold alone, or train longer."
         )
 
     def to_json(self) -> dict[str, object]:
