@@ -22,6 +22,7 @@ from mammoscope.learning.table_inputs import COLUMNS
 FOLDER = "parts"
 _ABOUT = "about.json"
 _LOCK = ".lock"
+_MOST_LETTERS = 24  # of a value that is told; a hash is longer
 _VERSION = 1
 
 IDENTITY = ("patient_id", "exam_id", "laterality", "view", "image_id")
@@ -136,11 +137,18 @@ def _check_about(found: Mapping[str, object], about: Mapping[str, object], folde
         )
     others = [name for name, value in about.items() if found.get(name) != value]
     if others:
-        named = ", ".join(name.replace("_", " ") for name in others)
+        named = ", ".join(_tell_difference(name, found.get(name), about[name]) for name in others)
         raise UserInputError(
             f"{folder}: found a prediction that is not finished and differs in {named}, expected the same as this one; "
             "give the same, or choose another folder"
         )
+
+
+def _tell_difference(name: str, there: object, here: object) -> str:
+    """What differs, with both values where a person can tell them apart."""
+    words = name.replace("_", " ")
+    is_short = all(isinstance(each, str | int | float) and len(str(each)) <= _MOST_LETTERS for each in (there, here))
+    return f"{words} ({there} there, {here} here)" if is_short else words
 
 
 @contextmanager

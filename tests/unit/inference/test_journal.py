@@ -59,11 +59,21 @@ def test_unfinished_parts_are_not_written_over(tmp_path: Path) -> None:
         pass
 
 
-def test_parts_of_another_model_are_not_gone_on_with(tmp_path: Path) -> None:
-    _begin(tmp_path, "a")
+@pytest.mark.parametrize(
+    ("there", "here", "words"),
+    [
+        ({"model_hash": "1" * 64}, {"model_hash": "2" * 64}, r"model hash, expected the same"),
+        ({"precision": "f32"}, {"precision": "bf16"}, r"precision \(f32 there, bf16 here\), expected the same"),
+    ],
+)
+def test_parts_of_another_prediction_are_not_gone_on_with(
+    tmp_path: Path, there: dict[str, str], here: dict[str, str], words: str
+) -> None:
+    with keep_journal(tmp_path, ABOUT | there, is_resumed=False) as journal:
+        journal.write([_row("a")])
     with (
-        pytest.raises(UserInputError, match="not finished and differs in model hash, expected the same"),
-        keep_journal(tmp_path, ABOUT | {"model_hash": "n"}, is_resumed=True),
+        pytest.raises(UserInputError, match=f"not finished and differs in {words}"),
+        keep_journal(tmp_path, ABOUT | here, is_resumed=True),
     ):
         pass
 
