@@ -7,7 +7,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-from scipy.special import logit
+from scipy.special import expit, logit
 
 from mammoscope.evaluation.bootstrap import Estimate
 from mammoscope.evaluation.evaluation import ScoreHistogram
@@ -32,6 +32,7 @@ from mammoscope.pages.drawing import (
     to_svg,
 )
 
+_FEW = 12  # thresholds of a grid between scores that lie close
 _SCORES_SHOWN = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 
 
@@ -74,11 +75,10 @@ def draw_stability(curve: StabilityCurve, threshold: float | None) -> Figure:
         for (colour, dashes), (name, band) in zip(LINES, bands.items(), strict=False):
             low, value, high = (_as_array(each)[shown] for each in (band.low, band.value, band.high))
             axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
-            axes.plot(x, value, color=colour, ls=dashes, lw=1.8, label=name)
+            axes.plot(x, value, color=colour, ls=dashes, lw=1.8, label=name, marker="o" if len(x) < _FEW else "", ms=4)
         if threshold is not None:
             axes.axvline(float(logit(np.clip(threshold, 1e-6, 1 - 1e-6))), color=MUTED, lw=1, ls=(0, (2, 3)))
-        ticks = [score for score in _SCORES_SHOWN if x[0] <= logit(score) <= x[-1]]
-        axes.set_xticks(logit(ticks), [f"{score:g}" for score in ticks])
+        axes.set_xticks(*_threshold_ticks(x))
         axes.set(xlim=(x[0], x[-1]), ylim=(-0.01, 1.01), xlabel="Threshold")
         axes.legend(frameon=False, fontsize=10, handlelength=2.6)
         return Figure("stability", to_svg(canvas, "stability"), _describe_stability(curve))
@@ -141,6 +141,15 @@ def _draw_history(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(frameon=False, fontsize=10, handlelength=2.6)
         return Figure(name, to_svg(canvas, name), _describe_history(series, label, form))
+
+
+def _threshold_ticks(x: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[str]]:
+    """Places on an axis of logits, and their scores: round ones, or where scores lie close, those of the grid."""
+    round_ones = [score for score in _SCORES_SHOWN if x[0] <= logit(score) <= x[-1]]
+    if len(round_ones) > 1:
+        return logit(round_ones), [f"{score:g}" for score in round_ones]
+    places = x[:: max(1, len(x) // 5)]
+    return places, [f"{score:.3g}" for score in expit(places)]
 
 
 def _with_interval(label: str, figure: Estimate) -> str:

@@ -87,6 +87,19 @@ def test_what_thresholds_do_is_told_in_words() -> None:
     assert colours(figure) == set()
 
 
+def test_thresholds_of_scores_that_lie_close_are_named_too() -> None:
+    curve = StabilityCurve(
+        threshold=(0.44, 0.45, 0.46, 0.47),
+        sensitivity=band_of(1, 0.9, 0.8, 0),
+        specificity=band_of(0, 0.7, 0.9, 1),
+        recall_rate=band_of(1, 0.4, 0.2, 0),
+        ppv=band_of(0.1, 0.3, 0.5, None),
+        f1=band_of(0.2, 0.58, 0.62, 0),
+    )
+    svg = draw_stability(curve, None).svg
+    assert all(name in svg for name in (">0.44<", ">0.45<", ">0.46<", ">0.47<"))
+
+
 def test_only_thresholds_that_call_some_are_drawn(cohort: pl.DataFrame) -> None:
     curve = cross_fit(cohort, OperatingPointSettings(), BootstrapSettings(n_replicates=20)).curve
     assert curve is not None
