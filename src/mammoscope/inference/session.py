@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
+
 from mammoscope.errors import UserInputError
 from mammoscope.files import sha256_of_bytes
 from mammoscope.inference.collect import Prediction, collect_prediction
@@ -162,6 +164,7 @@ class Session:
             **self._count(prediction, given, n_without),
             "prepare": engine.prepare.model_dump(mode="json"),
             "prepare_hash": engine.prepare.hash,
+            **_count_calls(decisions, figures),
             "thresholds": dict(figures.threshold_by_point),
             "calibration": figures.why_uncalibrated or "platt, fitted on the run's held-out breasts",
             **facts,
@@ -192,3 +195,13 @@ class Session:
             "scores": str(self.output / "scores.csv"),
             "submission": str(self.output / "submission.csv"),
         }
+
+
+def _count_calls(decisions: pl.DataFrame, figures: RunFigures) -> dict[str, object]:
+    """How many breasts are positive at the points whose count tells whether the thresholds fit these exams."""
+    breasts = decisions.filter(pl.col("level") == "breast")
+    return {
+        f"breasts_positive_at_{name}": int(breasts[name].sum())
+        for name in figures.threshold_by_point
+        if name == "maximal_f1" or name.startswith("recall_rate_")
+    }

@@ -14,8 +14,9 @@ import torch
 from mammoscope.errors import UserInputError
 from mammoscope.evaluation.scores import read_scores
 from mammoscope.imaging.canvas import CanvasPixels
-from mammoscope.inference import outputs
+from mammoscope.inference import outputs, session
 from mammoscope.inference.bundle import open_bundle
+from mammoscope.inference.decisions import RunFigures
 from mammoscope.inference.engine import Scorer, open_engine
 from mammoscope.inference.export import export_run
 from mammoscope.inference.session import Options, Session, Surroundings
@@ -191,3 +192,16 @@ def test_exported_networks_give_the_scores_of_the_run(
     scores, ours = (each.prediction.image_scores["score"].to_list() for each in (expected, found) if each.prediction)
     assert ours == pytest.approx(scores, abs=1e-5)
     assert str(found.summary["calibration"]).startswith("undefined: an export holds no held-out scores")
+
+
+def test_a_summary_counts_the_breasts_that_are_positive(
+    make_session: MakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where thresholds do not fit the exams, all of them or none are called."""
+    limits = {"maximal_f1": 0.0, "recall_rate_3.5": 1.0, "sensitivity_80": 0.5}
+    figures = RunFigures(0.25, None, "undefined", limits)
+    monkeypatch.setattr(session, "read_figures", lambda _: figures)
+    summary = make_session().run().summary
+    assert summary["breasts_positive_at_maximal_f1"] == summary["breasts_scored"] == 4
+    assert summary["breasts_positive_at_recall_rate_3.5"] == 0
+    assert "breasts_positive_at_sensitivity_80" not in summary
