@@ -73,7 +73,8 @@ def describe_rows(table: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
 def as_numbers(column: pl.Series) -> tuple[pl.Series, list[str]]:
     """A column as numbers, null where a cell is empty, and what is no number."""
     numbers = _blank_to_null(column).cast(pl.Float64, strict=False)
-    return numbers, _lost(column, numbers, "a number")
+    has_comma = column.dtype == pl.String and column.str.contains(r"^\s*-?\d*,\d+\s*$").any()
+    return numbers, _lost(column, numbers, "a number with a decimal point" if has_comma else "a number")
 
 
 def name_some(rows: pl.Series, n_all: int, what: str) -> str:

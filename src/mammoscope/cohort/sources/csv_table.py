@@ -15,12 +15,12 @@ _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 
 def find_separator(path: Path) -> str:
-    """A semicolon where the header of a CSV file has those and no comma, as spreadsheets of some countries write."""
+    """A semicolon or tab where the header of a CSV file has those and no comma, as some spreadsheets write."""
     if not path.is_file():
         return ","  # which is found out when it is read
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         header = file.readline()
-    return ";" if ";" in header and "," not in header else ","
+    return next((each for each in ";\t" if each in header and "," not in header), ",")
 
 
 def read_table(path: Path, *, separator: str = ",", sheet: str | None = None) -> pl.DataFrame:
