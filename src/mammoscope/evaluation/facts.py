@@ -6,7 +6,7 @@ import polars as pl
 
 from mammoscope.cohort.manifest import raise_problems, read_manifest
 from mammoscope.evaluation.any_table import WHAT_A_ROW_IS, describe_rows, read_any_table
-from mammoscope.evaluation.truth import Truth, is_manifest
+from mammoscope.evaluation.truth import Truth, find_repeated_images, is_manifest
 
 
 def read_facts(path: Path) -> pl.DataFrame:
@@ -29,10 +29,16 @@ def read_facts(path: Path) -> pl.DataFrame:
 
 
 def truth_of_scores(scores: pl.DataFrame, where: str) -> Truth:
-    """The outcomes that a table of scores has itself, for other scores of the same breasts that come without."""
+    """The outcomes that a table of scores has itself, for other scores of the same breasts that come without.
+
+    Raises:
+        TableError: an image stands in the table more than once.
+    """
     level = next(level for level in ("image", "breast", "exam") if level in set(scores["level"]))
-    rows = scores.filter(pl.col("level") == level).select(list(WHAT_A_ROW_IS))
-    return Truth(where, rows.with_row_index("row", offset=1).cast({"row": pl.Int64}))
+    of_level = scores.filter(pl.col("level") == level).select(list(WHAT_A_ROW_IS))
+    rows = of_level.with_row_index("row", offset=1).cast({"row": pl.Int64})
+    raise_problems(list(find_repeated_images(rows)), where=where)
+    return Truth(where, rows)
 
 
 def _to_numbers(column: pl.Series) -> pl.Series:

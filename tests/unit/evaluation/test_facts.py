@@ -28,6 +28,12 @@ def test_a_side_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         read_facts(path)
 
 
+def test_scores_that_name_an_image_twice_are_no_truth(cohort: pl.DataFrame) -> None:
+    twice = pl.concat([cohort.head(2), cohort.head(1).with_columns(patient_id=pl.lit("another"))])
+    with pytest.raises(TableError, match=r"image_id: 1 of 2 images stand in the table more than once \(rows 1, 3\)"):
+        truth_of_scores(twice, "ours")
+
+
 def test_scores_are_the_truth_of_other_scores_of_the_same(cohort: pl.DataFrame) -> None:
     truth = truth_of_scores(cohort, "ours")
     assert truth.where == "ours"

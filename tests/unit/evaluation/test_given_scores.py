@@ -279,6 +279,29 @@ def test_a_patient_with_several_exams_names_no_breast(tmp_path: Path) -> None:
     ) in message
 
 
+@pytest.mark.parametrize(
+    ("told", "text", "sentence"),
+    [
+        (  # the outcomes are sought by exam, which these rows lack, and would be found by patient and side
+            "exam_id,patient_id,laterality,cancer\n,anna,L,1\n,anna,L,0\nx2,berta,L,0\n",
+            "patient_id,laterality,score\nanna,L,0.1\nberta,L,0.2\n",
+            "cancer: 1 of 2 rows stand for several in {truth} (row 1); expected one each",
+        ),
+        (
+            "exam_id,patient_id,laterality,cancer\nx1,anna,L,1\nx1,berta,L,1\nx2,cora,L,0\n",
+            "exam_id,patient_id,laterality,score\nx1,dora,L,0.1\nx2,cora,L,0.2\n",
+            "patient_id: 1 of 2 rows stand for several in {truth} (row 1); expected one each",
+        ),
+    ],
+)
+def test_a_key_that_stands_for_several_in_the_truth_is_refused(
+    tmp_path: Path, told: str, text: str, sentence: str
+) -> None:
+    (tmp_path / "truth.csv").write_text(told)
+    torn = read_truth(tmp_path / "truth.csv")
+    assert sentence.format(truth=torn.where) in refuse(tmp_path, text, torn)
+
+
 def test_labels_that_differ_within_a_breast_are_refused(tmp_path: Path) -> None:
     text = "image_id,patient_id,laterality,score,cancer\na,anna,L,0.1,1\nb,anna,L,0.1,0\nc,anna,R,0.1,0\n"
     assert "cancer: 1 of 2 breasts have different outcomes (rows 1, 2); expected one each" in refuse(tmp_path, text)
