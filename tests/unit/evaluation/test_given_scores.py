@@ -151,7 +151,7 @@ def test_several_columns_are_several_tables(tmp_path: Path, truth: Truth) -> Non
     ]
     assert given.remarks == (
         "truth: 2 of 5 breasts have no score, 0 of them with cancer; the figures are of the others",
-        "columns: not read are comment",
+        "columns: not taken for scores are comment",
         "score_reader: 1 of 3 scores are missing; it is measured on the others, and compared on what both have",
     )
 
