@@ -25,8 +25,10 @@ KNOWN = ("density", "age_years")
 def breasts(cohort: pl.DataFrame) -> pl.DataFrame:
     """One hundred and twenty, of whom 80 are of density A, and 60 younger than 50; no exam is named."""
     table = aggregate_to_breasts(cohort).select("patient_id", "laterality", "score", pl.col("cancer").cast(pl.Int64))
-    columns = {"density": ["A", "A", "B"] * 40, "age_years": [45, 55] * 60}
-    return table.with_columns(pl.Series(name, values) for name, values in columns.items())
+    return table.with_columns(
+        density=pl.Series(["A", "A", "B"] * 40),
+        age_years=pl.Series([45, 55] * 60),
+    )
 
 
 def count_groups(subject: Subject, columns: tuple[str, ...] = KNOWN) -> dict[str, dict[str, int]]:
