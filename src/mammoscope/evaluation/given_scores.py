@@ -236,7 +236,7 @@ def _to_scores(rows: pl.DataFrame, column: pl.Series, where: str) -> pl.DataFram
 def _tell_columns(table: pl.DataFrame, names: Sequence[str]) -> Iterator[str]:
     unread = [name for name in table.columns if name not in {*names, *_NOT_SCORES}]
     if unread:
-        yield f"columns: not read are {', '.join(unread)}"
+        yield f"columns: not taken for scores are {', '.join(unread)}"
 
 
 def _tell_outcomes(rows: pl.DataFrame) -> Iterator[str]:

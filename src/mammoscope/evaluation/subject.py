@@ -8,7 +8,7 @@ import polars as pl
 
 from mammoscope.cohort.manifest import manifest_path
 from mammoscope.errors import UserInputError
-from mammoscope.evaluation.facts import read_facts, truth_of_scores
+from mammoscope.evaluation.facts import name_exams, read_facts, truth_of_scores
 from mammoscope.evaluation.given_scores import GivenScores, GivenSettings, read_given_scores
 from mammoscope.evaluation.levels import Level, LevelSample, sample_level
 from mammoscope.evaluation.operating_points import FILE_NAME, OperatingPoints, read_operating_points
@@ -35,7 +35,7 @@ class Subject:
         facts: tables of what is known of images or breasts, to group by.
         operating_points: those that a run has chosen.
         others: scores to compare with, by what people call them.
-        remarks: what is to be known of the scores, a sentence each.
+        remarks: what is to be known of the scores, a sentence each; of those to compare with under their file's name.
         run: what else the folder of a run holds; None for a table of anybody.
         cohort: where the cohort lies, as far as it is at hand.
     """
@@ -81,7 +81,8 @@ def read_scores_subject(
     given = read_given_scores(path, truth=None if truth is None else read_truth(truth), settings=settings)
     named = _name_tables(path, given, readers)
     (name, main), *others = named.items()
-    facts = tuple(read_facts(each) for each in (truth, path) if each is not None)
+    tables = [*([] if truth is None else [read_facts(truth)]), read_facts(path, without=given.tables)]
+    facts = tuple(name_exams(each, main.table) for each in tables)
     return Subject(name, main.table, facts, None, dict(others), given.remarks, None, None)
 
 
@@ -96,8 +97,10 @@ def add_others(
     """
     known = truth_of_scores(subject.scores, subject.name) if truth is None else read_truth(truth)
     others = dict(subject.others)
+    remarks = list(subject.remarks)
     for path in paths:
         given = read_given_scores(path, truth=known, settings=replace(settings, score_columns=()))
+        remarks += [f"{path.stem}: {remark}" for remark in given.remarks]
         for name, other in _name_tables(path, given, readers).items():
             if name in others or name == subject.name:
                 raise UserInputError(f"--compare {path}: found two tables called {name}; rename one of the files")
@@ -108,7 +111,7 @@ def add_others(
             f"--reader {', '.join(sorted(missing))}: found no such column of scores; in a table to compare with, call "
             "it score_NAME"
         )
-    return replace(subject, others=others)
+    return replace(subject, others=others, remarks=tuple(remarks))
 
 
 def sample_readers(subject: Subject, level: Level) -> dict[str, LevelSample]:

@@ -7,7 +7,7 @@ from typing import Final
 
 import polars as pl
 
-from mammoscope.cohort.manifest import SCHEMA, raise_problems, read_manifest
+from mammoscope.cohort.manifest import SCHEMA, name_rows, raise_problems, read_manifest
 from mammoscope.evaluation.any_table import IDS, WHAT_A_ROW_IS, describe_rows, find_torn, name_some, read_any_table
 from mammoscope.evaluation.levels import Level
 from mammoscope.exam import BREAST
@@ -46,8 +46,8 @@ def read_truth(path: Path) -> Truth:
     `laterality` where the outcome is that of a breast.
 
     Raises:
-        TableError: it cannot be read, lacks those columns, has a value that cannot be read, or two outcomes of one
-            breast; all problems together.
+        TableError: it cannot be read, lacks those columns, has a value that cannot be read, an image twice, or two
+            outcomes of one breast; all problems together.
         LeakageError: a patient of the manifest stands in two folds.
     """
     if path.is_dir() or is_manifest(path):
@@ -60,7 +60,7 @@ def read_truth(path: Path) -> Truth:
     if all(rows[name].is_null().all() for name in IDS):
         problems.append(f"columns: found {', '.join(table.columns)}, expected one of {', '.join(IDS)}")
     else:
-        problems += _find_contradictions(rows)
+        problems += [*find_repeated_images(rows), *_find_contradictions(rows)]
     raise_problems(problems, where=str(path))
     return Truth(str(path), rows)
 
@@ -97,6 +97,15 @@ def join_truth(rows: pl.DataFrame, truth: Truth, *, level: Level, exclude_unmatc
     return Joined(filled.select(rows.columns), tuple(problems), tuple(remarks))
 
 
+def find_repeated_images(rows: pl.DataFrame) -> Iterator[str]:
+    """The images that have several rows, so that it is not plain which of them speaks of a score of the image."""
+    images = rows.drop_nulls("image_id").group_by("image_id", maintain_order=True).agg("row")
+    repeated = images.filter(pl.col("row").list.len() > 1)
+    if repeated.height:
+        found = f"{repeated.height:,} of {images.height:,} images stand in the table more than once"
+        yield f"image_id: {found} ({name_rows(repeated['row'].explode().to_list())}); expected a row each"
+
+
 def is_manifest(path: Path) -> bool:
     """Whether a file is the manifest of a cohort, by its columns."""
     if path.suffix != ".parquet" or not path.is_file():
@@ -108,14 +117,12 @@ def is_manifest(path: Path) -> bool:
 
 
 def _find_contradictions(rows: pl.DataFrame) -> Iterator[str]:
-    """The breasts (or what else the rows are of) with more than one outcome."""
+    """The breasts, or else the exams or patients, with more than one outcome."""
     has = {name for name in WHAT_A_ROW_IS if not rows[name].is_null().all()}
     holder = "exam_id" if "exam_id" in has else "patient_id"
     if holder in has and "laterality" in has:
         yield from find_torn(rows, (holder, "laterality"), "breasts")
-    elif "image_id" in has:
-        yield from find_torn(rows, ("image_id",), "images")
-    else:
+    elif "image_id" not in has:
         yield from find_torn(rows, (holder,), "exams" if holder == "exam_id" else "patients")
 
 
@@ -153,6 +160,7 @@ def _gather(truth: pl.DataFrame, key: tuple[str, ...], level: Level) -> pl.DataF
                 if name not in beyond
             ),
             outcome,
+            *_count_values(key, level),
             n_exams=pl.col("exam_id").n_unique() if "exam_id" not in key else pl.lit(1, pl.UInt32),
             n_images=pl.lit(1, pl.Int64) if level == "image" else counts,
             is_known=pl.lit(value=True),
@@ -160,13 +168,25 @@ def _gather(truth: pl.DataFrame, key: tuple[str, ...], level: Level) -> pl.DataF
     )
 
 
+def _count_values(key: tuple[str, ...], level: Level) -> Iterator[pl.Expr]:
+    """Of how many patients, sides and outcomes the rows of a key are; an exam may have two of the latter."""
+    names = ("patient_id",) if level == "exam" else ("patient_id", "laterality")
+    yield from (pl.col(name).drop_nulls().n_unique().alias(f"n_{name}") for name in names if name not in key)
+    if level != "exam":
+        yield pl.col("cancer").n_unique().alias("n_cancer")
+
+
 def _find_conflicts(joined: pl.DataFrame, truth: Truth) -> Iterator[str]:
     for name in _MUST_AGREE:
-        told = f"{name}_of_truth"
-        if told in joined.columns:
-            other = joined.filter(pl.col(name) != pl.col(told))["row"]
+        if f"{name}_of_truth" in joined.columns:
+            other = joined.filter(pl.col(name) != pl.col(f"{name}_of_truth"))["row"]
             if len(other):
                 yield f"{name}: {name_some(other, joined.height, f'rows say another than {truth.where}')}; correct one"
+        if f"n_{name}" in joined.columns:  # what several exams differ in is told below
+            several = joined.filter((pl.col(f"n_{name}") > 1) & (pl.col("n_exams") == 1))["row"]
+            if len(several):
+                what = f"rows stand for several in {truth.where}"
+                yield f"{name}: {name_some(several, joined.height, what)}; expected one each"
     torn = joined.filter(pl.col("n_exams") > 1)["row"]
     if len(torn):
         found = name_some(torn, joined.height, f"rows name a patient with several exams in {truth.where}")

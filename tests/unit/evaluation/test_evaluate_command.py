@@ -166,8 +166,8 @@ def test_scores_of_others_are_measured_against_a_truth(given: Path, truth: Path,
     assert compared["result"]["auc"]["bootstrap"]["difference"]["value"] == pytest.approx(1 - 2 * auc)
     page = (tmp_path / "evidence/report.html").read_text()
     assert "evaluation of theirs, score" in page
-    assert any("not read are rating" in remark for remark in content["remarks"])
-    assert "warning: columns: not read are" in result.stderr
+    assert any("not taken for scores are rating" in remark for remark in content["remarks"])
+    assert "warning: columns: not taken for scores are" in result.stderr
 
 
 def test_ratings_are_brought_to_their_scale(given: Path, truth: Path, tmp_path: Path) -> None:

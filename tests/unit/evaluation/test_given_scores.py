@@ -151,7 +151,7 @@ def test_several_columns_are_several_tables(tmp_path: Path, truth: Truth) -> Non
     ]
     assert given.remarks == (
         "truth: 2 of 5 breasts have no score, 0 of them with cancer; the figures are of the others",
-        "columns: not read are comment",
+        "columns: not taken for scores are comment",
         "score_reader: 1 of 3 scores are missing; it is measured on the others, and compared on what both have",
     )
 
@@ -277,6 +277,29 @@ def test_a_patient_with_several_exams_names_no_breast(tmp_path: Path) -> None:
     assert (
         f"patient_id: 1 of 2 rows name a patient with several exams in {several.where} (row 1); give exam_id too"
     ) in message
+
+
+@pytest.mark.parametrize(
+    ("told", "text", "sentence"),
+    [
+        (  # the outcomes are sought by exam, which these rows lack, and would be found by patient and side
+            "exam_id,patient_id,laterality,cancer\n,anna,L,1\n,anna,L,0\nx2,berta,L,0\n",
+            "patient_id,laterality,score\nanna,L,0.1\nberta,L,0.2\n",
+            "cancer: 1 of 2 rows stand for several in {truth} (row 1); expected one each",
+        ),
+        (
+            "exam_id,patient_id,laterality,cancer\nx1,anna,L,1\nx1,berta,L,1\nx2,cora,L,0\n",
+            "exam_id,patient_id,laterality,score\nx1,dora,L,0.1\nx2,cora,L,0.2\n",
+            "patient_id: 1 of 2 rows stand for several in {truth} (row 1); expected one each",
+        ),
+    ],
+)
+def test_a_key_that_stands_for_several_in_the_truth_is_refused(
+    tmp_path: Path, told: str, text: str, sentence: str
+) -> None:
+    (tmp_path / "truth.csv").write_text(told)
+    torn = read_truth(tmp_path / "truth.csv")
+    assert sentence.format(truth=torn.where) in refuse(tmp_path, text, torn)
 
 
 def test_labels_that_differ_within_a_breast_are_refused(tmp_path: Path) -> None:

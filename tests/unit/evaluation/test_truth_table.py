@@ -76,7 +76,18 @@ def test_what_pandas_makes_of_numbers_beside_empty_cells_is_read(tmp_path: Path)
             "image_id,patient_id,laterality,cancer\na,1,L,1\nb,1,L,0\nc,1,R,0\n",
             r"cancer: 1 of 2 breasts have different outcomes \(rows 1, 2\); expected one each",
         ),
-        ("image_id,cancer\na,1\na,\n", r"cancer: 1 of 1 images have different outcomes \(rows 1, 2\)"),
+        (
+            "image_id,cancer\na,1\nb,0\na,\n",
+            r"image_id: 1 of 2 images stand in the table more than once \(rows 1, 3\); expected a row each",
+        ),
+        (  # two patients, each with an outcome that agrees with itself
+            "image_id,patient_id,laterality,cancer\na,1,L,0\na,2,L,1\nb,3,L,1\n",
+            r"image_id: 1 of 2 images stand in the table more than once \(rows 1, 2\)",
+        ),
+        (  # both sides of one exam
+            "image_id,exam_id,laterality,cancer\na,1,L,1\na,1,R,0\nb,2,L,0\n",
+            r"image_id: 1 of 2 images stand in the table more than once \(rows 1, 2\)",
+        ),
         ("exam_id,cancer\na,1\nb,1\na,0\n", r"cancer: 1 of 2 exams have different outcomes \(rows 1, 3\)"),
         ("patient_id,cancer\na,1\na,0\n", r"cancer: 1 of 1 patients have different outcomes \(rows 1, 2\)"),
     ],
