@@ -166,7 +166,7 @@ def plan_evaluation(
         samples[0] = _deal_folds(samples[0], settings.bootstrap)
     if operating_points is not None and operating_points.prevalence != settings.prevalence:
         operating_points = None
-    groupings = tuple(_group(sample, samples[0].level, facts, settings.columns) for sample in samples)
+    groupings = tuple(_group(sample, samples[0].level, [scores, *facts], settings.columns) for sample in samples)
     return EvaluationPlan(tuple(samples), groupings, folds, settings, operating_points)
 
 

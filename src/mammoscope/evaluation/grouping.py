@@ -59,7 +59,9 @@ def group_sample(sample: LevelSample, facts: Sequence[pl.DataFrame], columns: Se
     """The groupings of a sample by the columns that are known of it: from its own rows, or else from the first facts.
 
     Facts have a row for each image (`image_id`), or for each breast (`exam_id`, `laterality`), and any columns, as a
-    manifest has. Columns of which nothing is known, or one value only, are left out.
+    manifest has. What the first do not know of a score is taken from the next. The rows of images that the scores come
+    from are facts too: the row of a breast alone does not say that its images differ. Columns of which nothing is
+    known, or one value only, are left out.
 
     Raises:
         UserInputError: a column has more than 40 values that are no numbers.
@@ -69,11 +71,40 @@ def group_sample(sample: LevelSample, facts: Sequence[pl.DataFrame], columns: Se
 
 
 def _find_values(sample: LevelSample, facts: Sequence[pl.DataFrame], column: str) -> pl.Series | None:
-    """The value of each score of the sample; None where the column is nowhere."""
-    if column in sample.rows.columns and not sample.rows[column].is_null().all():
-        return sample.rows[column]
-    found = (_look_up(sample, table, column) for table in facts)
-    return next((values for values in found if values is not None), None)
+    """The value of each score of the sample; None where nothing is known of any."""
+    found = pl.Series([None] * sample.rows.height, dtype=pl.Null)
+    if column in sample.rows.columns:
+        found = sample.rows[column]
+    for table in facts:
+        if not found.has_nulls():
+            break
+        further = _look_up(sample, table, column)
+        found = found if further is None else _fill(found, further)
+    return None if found.is_null().all() else found
+
+
+def _fill(values: pl.Series, further: pl.Series) -> pl.Series:
+    """The values, and where there is none the further one; texts, where not both are numbers."""
+    if values.is_null().all():
+        return further
+    if values.dtype.is_numeric() and further.dtype.is_numeric():
+        both = [values.cast(pl.Float64), further.cast(pl.Float64)]
+    else:
+        both = _spell_alike([_as_texts(values), _as_texts(further)])
+    return both[0].zip_with(both[0].is_not_null(), both[1])
+
+
+def _as_texts(values: pl.Series) -> pl.Series:
+    """The values as text; a whole number without a fraction."""
+    texts = values.cast(pl.String)
+    return texts.str.strip_suffix(".0") if values.dtype.is_float() else texts
+
+
+def _spell_alike(columns: list[pl.Series]) -> list[pl.Series]:
+    """The texts, with 0 and 1 as the flags that they are where one of the columns is of flags."""
+    if any(set(column.drop_nulls()) <= set(_YES_NO) for column in columns):
+        return [column.replace({"0": "false", "1": "true"}) for column in columns]
+    return columns
 
 
 def _look_up(sample: LevelSample, facts: pl.DataFrame, column: str) -> pl.Series | None:

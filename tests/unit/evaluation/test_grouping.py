@@ -63,6 +63,36 @@ def test_the_first_table_that_has_the_column_is_taken(cohort: pl.DataFrame, fact
     assert sizes(group(cohort, "density", [facts.drop("density"), facts])) == [60, 40, 20]
 
 
+def test_what_the_first_does_not_know_is_taken_from_the_next(cohort: pl.DataFrame) -> None:
+    """Twenty patients by the scores, twenty more by the first table, and the last table does not contradict."""
+    number = pl.col("patient_id").str.strip_prefix("patient-").cast(pl.Int64)
+    own = cohort.with_columns(machine=pl.when(number < 20).then(pl.lit("a")))
+    first = cohort.select("exam_id", "laterality", machine=pl.when(number.is_between(20, 39)).then(pl.lit("b")))
+    last = cohort.select("exam_id", "laterality", machine=pl.when(number < 59).then(pl.lit("c")))
+    grouping = group(own, "machine", [first, last])
+    assert names(grouping) == ["a", "b", "c", "not recorded"]
+    assert sizes(grouping) == [40, 40, 38, 2]
+
+
+def test_numbers_and_flags_of_two_tables_are_the_same_groups(cohort: pl.DataFrame) -> None:
+    is_left = pl.col("laterality") == "L"
+    flags = cohort.select("exam_id", "laterality", implant=pl.when(is_left).then(pl.col("cancer")))
+    numbers = cohort.select("exam_id", "laterality", implant=pl.col("cancer").cast(pl.Int64))
+    grouping = group(cohort, "implant", [flags, numbers])
+    assert (names(grouping), sizes(grouping)) == (["no", "yes"], [108, 12])
+
+
+def test_a_breast_whose_images_differ_is_in_several(cohort: pl.DataFrame) -> None:
+    """Patients 0 to 9 were seen on machine b for one view: twenty breasts, whose own rows then name none."""
+    number = pl.col("patient_id").str.strip_prefix("patient-").cast(pl.Int64)
+    other = (number < 10) & (pl.col("view") == "CC")
+    images = cohort.with_columns(machine=pl.when(other).then(pl.lit("b")).otherwise(pl.lit("a")))
+    everywhere_c = cohort.select("exam_id", "laterality", machine=pl.lit("c"))
+    grouping = group(images, "machine", [images, everywhere_c])
+    assert (names(grouping), sizes(grouping)) == (["a", "several"], [100, 20])
+    assert sizes(group(images, "machine", [images], level="image")) == [220, 20]
+
+
 def test_flags_are_yes_and_no(cohort: pl.DataFrame, facts: pl.DataFrame) -> None:
     grouping = group(cohort, "implant", [facts])
     assert (names(grouping), sizes(grouping)) == (["no", "yes"], [118, 2])
