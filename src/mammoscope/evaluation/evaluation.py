@@ -171,7 +171,7 @@ def plan_evaluation(
     targets = _list_targets(operating_points, settings.prevalence)
     if operating_points is not None and (folds == DEALT or operating_points.prevalence != settings.prevalence):
         operating_points = None
-    groupings = tuple(_group(sample, samples[0].level, facts, settings.columns) for sample in samples)
+    groupings = tuple(_group(sample, samples[0].level, [scores, *facts], settings.columns) for sample in samples)
     return EvaluationPlan(tuple(samples), groupings, folds, settings, targets, operating_points)
 
 

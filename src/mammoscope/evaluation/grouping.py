@@ -29,6 +29,8 @@ _QUARTERS = (0.25, 0.5, 0.75)
 _MOST_NUMBERS = 12  # distinct numbers that are groups of their own
 # what is known of one class only parts this class; each part is held against all of the other class
 _CLASS_BY_COLUMN: dict[str, Splits] = {"invasive": "cases", "difficult_negative": "controls"}
+# by what scores find what is known of them, the first that both have: a breast has no image, an exam has no side
+_KEYS = (("image_id",), BREAST, ("patient_id", "laterality"), ("exam_id",), ("patient_id",))
 _YES_NO = {"true": "yes", "false": "no"}
 
 
@@ -58,8 +60,10 @@ def level_of(column: str) -> Level:
 def group_sample(sample: LevelSample, facts: Sequence[pl.DataFrame], columns: Sequence[str]) -> tuple[Grouping, ...]:
     """The groupings of a sample by the columns that are known of it: from its own rows, or else from the first facts.
 
-    Facts have a row for each image (`image_id`), or for each breast (`exam_id`, `laterality`), and any columns, as a
-    manifest has. Columns of which nothing is known, or one value only, are left out.
+    Facts have a row for each image (`image_id`), breast (`exam_id` or `patient_id`, `laterality`), exam or patient,
+    and any columns, as a manifest has. What the first do not know of a score is taken from the next. The rows of images
+    that the scores come from are facts too: the row of a breast alone does not say that its images differ. Columns of
+    which nothing is known, or one value only, are left out.
 
     Raises:
         UserInputError: a column has more than 40 values that are no numbers.
@@ -69,21 +73,49 @@ def group_sample(sample: LevelSample, facts: Sequence[pl.DataFrame], columns: Se
 
 
 def _find_values(sample: LevelSample, facts: Sequence[pl.DataFrame], column: str) -> pl.Series | None:
-    """The value of each score of the sample; None where the column is nowhere."""
-    if column in sample.rows.columns and not sample.rows[column].is_null().all():
-        return sample.rows[column]
-    found = (_look_up(sample, table, column) for table in facts)
-    return next((values for values in found if values is not None), None)
+    """The value of each score of the sample; None where nothing is known of any."""
+    found = pl.Series([None] * sample.rows.height, dtype=pl.Null)
+    if column in sample.rows.columns:
+        found = sample.rows[column]
+    for table in facts:
+        if not found.has_nulls():
+            break
+        further = _look_up(sample, table, column)
+        found = found if further is None else _fill(found, further)
+    return None if found.is_null().all() else found
+
+
+def _fill(values: pl.Series, further: pl.Series) -> pl.Series:
+    """The values, and where there is none the further one; texts, where not both are numbers."""
+    if values.is_null().all() or further.is_null().all():
+        return further if values.is_null().all() else values
+    if values.dtype.is_numeric() and further.dtype.is_numeric():
+        both = [values.cast(pl.Float64), further.cast(pl.Float64)]
+    else:
+        both = _spell_alike([_as_texts(values), _as_texts(further)])
+    return both[0].zip_with(both[0].is_not_null(), both[1])
+
+
+def _as_texts(values: pl.Series) -> pl.Series:
+    """The values as text; a whole number without a fraction."""
+    texts = values.cast(pl.String)
+    return texts.str.strip_suffix(".0") if values.dtype.is_float() else texts
+
+
+def _spell_alike(columns: list[pl.Series]) -> list[pl.Series]:
+    """The texts, with 0 and 1 as the flags that they are where one of the columns is of flags."""
+    if any(set(column.drop_nulls()) <= set(_YES_NO) for column in columns):
+        return [column.replace({"0": "false", "1": "true"}) for column in columns]
+    return columns
 
 
 def _look_up(sample: LevelSample, facts: pl.DataFrame, column: str) -> pl.Series | None:
-    if column not in facts.columns:
+    key = next((key for key in _KEYS if _has(sample.rows, key) and _has(facts, key)), None)
+    if key is None or column in key or column not in facts.columns:
         return None
-    has_images = sample.level == "image" and "image_id" in facts.columns
-    key = ["image_id"] if has_images else list(BREAST if sample.level != "exam" else BREAST[:1])
-    if not set(key) <= set(facts.columns):
-        return None
-    values = facts.group_by(key).agg(pl.col(column).drop_nulls().unique().sort().alias("values"))
+    known = _of_class(facts, _CLASS_BY_COLUMN.get(column, "all")).drop_nulls(key)
+    value = pl.col(column).fill_nan(None) if facts[column].dtype.is_float() else pl.col(column)
+    values = known.group_by(key).agg(value.drop_nulls().unique().sort().alias("values"))
     joined = sample.rows.select(key).join(values, on=key, how="left", maintain_order="left")["values"]
     if facts[column].dtype.is_numeric():
         return joined.list.mean()  # the images of a breast are of one age
@@ -91,6 +123,17 @@ def _look_up(sample: LevelSample, facts: pl.DataFrame, column: str) -> pl.Series
     one = texts.list.get(0, null_on_oob=True)
     several = pl.Series([_SEVERAL]).new_from_index(0, len(one))
     return one.zip_with((texts.list.len() < 2).fill_null(value=True), several)  # noqa: PLR2004  # more than one
+
+
+def _has(table: pl.DataFrame, key: tuple[str, ...]) -> bool:
+    return all(name in table.columns and not table[name].is_null().all() for name in key)
+
+
+def _of_class(facts: pl.DataFrame, splits: Splits) -> pl.DataFrame:
+    """The facts of cases or of controls alone: the healthy breast of an exam says nothing of the kind of its cancer."""
+    if splits == "all" or "cancer" not in facts.columns:
+        return facts
+    return facts.filter(pl.col("cancer").cast(pl.Boolean) == (splits == "cases"))
 
 
 def _group(sample: LevelSample, column: str, values: pl.Series | None) -> Grouping | None:
@@ -119,12 +162,12 @@ def _group(sample: LevelSample, column: str, values: pl.Series | None) -> Groupi
 def _name(column: str, values: pl.Series) -> pl.Series:
     """The name of the group of each value; null where there is none."""
     if column == "age_years":
-        return _name_bands(values.cast(pl.Float64), _AGE_EDGES)
+        return _name_bands(values.cast(pl.Float64, strict=False), _AGE_EDGES)
     if values.dtype.is_numeric() and values.n_unique() > _MOST_NUMBERS:
         numbers = values.cast(pl.Float64)
         quarters = sorted({float(numbers.quantile(share, "linear") or 0.0) for share in _QUARTERS})
         return _name_bands(numbers, tuple(quarters))
-    return values.cast(pl.String).replace(_YES_NO)
+    return _as_texts(values).replace(_YES_NO)
 
 
 def _name_bands(values: pl.Series, edges: tuple[float, ...]) -> pl.Series:

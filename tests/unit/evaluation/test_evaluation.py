@@ -147,6 +147,15 @@ def test_groups_come_from_the_table_and_from_what_is_known_beside(cohort: pl.Dat
     assert [group.n for group in views.groups] == [120, 120]
 
 
+def test_breasts_whose_images_differ_are_a_group(cohort: pl.DataFrame) -> None:
+    """Thirty of sixty patients have a view from another machine: sixty breasts."""
+    other = (pl.col("site") == "1") & (pl.col("view") == "CC")
+    mixed = cohort.with_columns(machine=pl.when(other).then(pl.lit("b")).otherwise(pl.lit("a")))
+    machines = evaluate_scores(mixed, replace(SETTINGS, columns=("machine",))).grouped_by("machine")
+    assert machines is not None
+    assert [(each.name, each.n) for each in machines.groups] == [("a", 60), ("several", 60)]
+
+
 def test_a_column_that_is_nowhere_is_refused(cohort: pl.DataFrame) -> None:
     with pytest.raises(UserInputError, match=r"^group by dose: no such column in the scores, nor in what is known of"):
         plan_evaluation(cohort, replace(SETTINGS, columns=(*COLUMNS, "dose")))

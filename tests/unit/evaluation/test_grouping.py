@@ -63,6 +63,39 @@ def test_the_first_table_that_has_the_column_is_taken(cohort: pl.DataFrame, fact
     assert sizes(group(cohort, "density", [facts.drop("density"), facts])) == [60, 40, 20]
 
 
+def test_what_the_first_does_not_know_is_taken_from_the_next(cohort: pl.DataFrame) -> None:
+    """Twenty patients by the scores, twenty more by the first table, and the last table does not contradict."""
+    number = pl.col("patient_id").str.strip_prefix("patient-").cast(pl.Int64)
+    own = cohort.with_columns(machine=pl.when(number < 20).then(pl.lit("a")))
+    first = cohort.select("exam_id", "laterality", machine=pl.when(number.is_between(20, 39)).then(pl.lit("b")))
+    last = cohort.select("exam_id", "laterality", machine=pl.when(number < 59).then(pl.lit("c")))
+    grouping = group(own, "machine", [first, last])
+    assert names(grouping) == ["a", "b", "c", "not recorded"]
+    assert sizes(grouping) == [40, 40, 38, 2]
+
+
+def test_numbers_and_flags_of_two_tables_are_the_same_groups(cohort: pl.DataFrame) -> None:
+    is_left = pl.col("laterality") == "L"
+    flags = cohort.select("exam_id", "laterality", implant=pl.when(is_left).then(pl.col("cancer")))
+    numbers = cohort.select("exam_id", "laterality", implant=pl.col("cancer").cast(pl.Int64))
+    grouping = group(cohort, "implant", [flags, numbers])
+    assert (names(grouping), sizes(grouping)) == (["no", "yes"], [108, 12])
+    unknown = flags.with_columns(implant=pl.lit(None, pl.Boolean))
+    half = numbers.with_columns(implant=pl.when(is_left).then("implant"))
+    assert names(group(cohort, "implant", [half, unknown])) == ["0", "1", "not recorded"]
+
+
+def test_a_breast_whose_images_differ_is_in_several(cohort: pl.DataFrame) -> None:
+    """Patients 0 to 9 were seen on machine b for one view: twenty breasts, whose own rows then name none."""
+    number = pl.col("patient_id").str.strip_prefix("patient-").cast(pl.Int64)
+    other = (number < 10) & (pl.col("view") == "CC")
+    images = cohort.with_columns(machine=pl.when(other).then(pl.lit("b")).otherwise(pl.lit("a")))
+    everywhere_c = cohort.select("exam_id", "laterality", machine=pl.lit("c"))
+    grouping = group(images, "machine", [images, everywhere_c])
+    assert (names(grouping), sizes(grouping)) == (["a", "several"], [100, 20])
+    assert sizes(group(images, "machine", [images], level="image")) == [220, 20]
+
+
 def test_flags_are_yes_and_no(cohort: pl.DataFrame, facts: pl.DataFrame) -> None:
     grouping = group(cohort, "implant", [facts])
     assert (names(grouping), sizes(grouping)) == (["no", "yes"], [118, 2])
@@ -86,6 +119,56 @@ def test_many_numbers_are_quarters(cohort: pl.DataFrame, facts: pl.DataFrame) ->
     grouping = group(cohort, "dose", [facts])
     assert names(grouping) == ["below 7.375", "7.375 to 14.75", "14.75 to 22.125", "22.125 and above"]
     assert sizes(grouping) == [30, 30, 30, 30]
+
+
+def test_what_is_no_number_is_not_recorded(cohort: pl.DataFrame, facts: pl.DataFrame) -> None:
+    """No age of patients 50 to 59, once of one image of each breast; sixty doses, of which the first is none."""
+    number = pl.col("patient_id").str.strip_prefix("patient-").cast(pl.Int64)
+    age, nan = pl.lit(30.0) + number, pl.lit(float("nan"))
+    ages = cohort.select("exam_id", "laterality", age_years=pl.when(number < 50).then(age).otherwise(nan))
+    assert sizes(group(cohort, "age_years", [ages])) == [20, 20, 20, 20, 20, 20]
+    assert names(group(cohort, "age_years", [ages]))[-2:] == ["70 and above", "not recorded"]
+    one_view = pl.when(pl.col("view") == "CC").then(age).otherwise(nan)
+    assert sizes(group(cohort, "age_years", [cohort.select("exam_id", "laterality", age_years=one_view)])) == [
+        *(20, 20, 20, 20, 40)
+    ]
+    doses = facts.with_columns(dose=pl.when(pl.col("dose") > 0).then("dose").otherwise(nan))
+    grouping = group(cohort, "dose", [doses])
+    assert names(grouping)[-1] == "not recorded"
+    assert sizes(grouping) == [30, 28, 30, 30, 2]
+
+
+def test_whole_numbers_are_named_without_a_fraction(cohort: pl.DataFrame) -> None:
+    number = pl.col("patient_id").str.strip_prefix("patient-").cast(pl.Int64)
+    facts = cohort.select("exam_id", "laterality", grade=number % 3, size=(number % 2 + 1) / 2)
+    assert names(group(cohort, "grade", [facts])) == ["0", "1", "2"]
+    assert names(group(cohort, "size", [facts])) == ["0.5", "1"]
+
+
+def test_kinds_of_an_exam_are_those_of_its_breasts_of_that_class(cohort: pl.DataFrame, facts: pl.DataFrame) -> None:
+    """Twelve exams have a case on the left, four of them invasive; the healthy side is no invasive cancer."""
+    flags = facts.with_columns(
+        pl.col("invasive").fill_null(value=False), difficult_negative=pl.col("difficult_negative").fill_null(value=True)
+    )
+    invasive = group(cohort, "invasive", [flags], level="exam")
+    assert (names(invasive), sizes(invasive)) == (["no", "yes"], [8 + 48, 4 + 48])
+    difficult = group(cohort, "difficult_negative", [flags], level="exam")
+    assert (names(difficult), sizes(difficult)) == (["no", "yes"], [40 + 12, 8 + 12])
+
+
+@pytest.mark.parametrize("level", ["image", "breast", "exam"])
+def test_scores_find_their_facts_by_the_first_ids_that_both_have(
+    cohort: pl.DataFrame, facts: pl.DataFrame, level: Level
+) -> None:
+    """By image, by exam and by patient, with the side or without it, they are the same groups."""
+    ids = cohort.select("image_id", "patient_id")
+    known = facts.select("image_id", "exam_id", "laterality", "density").join(ids, on="image_id")
+    expected = sizes(group(cohort, "density", [known], level=level))
+    assert len(expected) == 3
+    for lost in (["image_id"], ["image_id", "exam_id"], ["image_id", "laterality"], ["exam_id", "laterality"]):
+        assert sizes(group(cohort, "density", [known.drop(lost)], level=level)) == expected, lost
+    empty = known.with_columns(image_id=pl.lit(None, pl.String), exam_id=pl.lit(None, pl.String))
+    assert sizes(group(cohort, "density", [empty], level=level)) == expected
 
 
 def test_views_are_of_images_and_a_breast_with_both_has_several(cohort: pl.DataFrame, facts: pl.DataFrame) -> None:
