@@ -219,6 +219,17 @@ def test_readers_of_a_run_come_from_a_table_to_compare_with(run: Path, given: Pa
         call(run, "--compare", given, "--reader", "anna")
 
 
+def test_readers_of_one_class_are_undefined_with_the_reason(given: Path, truth: Path, tmp_path: Path) -> None:
+    pl.read_csv(truth).with_columns(cancer=pl.lit(0)).write_csv(truth)
+    words = ("--scores", given, "--truth", truth, "--reader", "rating", "--scale", "rating=1:5", "--cut", 0.5)
+    assert call(*words, "-o", tmp_path / "out").exit_code == 0
+    reason = "undefined: no case among 120 with a known outcome, needs cases and controls"
+    readers = json.loads((tmp_path / "out/evaluation.json").read_text())["readers"]
+    assert readers["reasons"] == [reason]
+    assert readers["each"][0]["sensitivity"] == {"value": None, "interval": None, "reason": reason}
+    assert f"<p class=\"quiet\">{reason.capitalize()}.</p>" in (tmp_path / "out/report.html").read_text()
+
+
 def test_marks_are_held_against_lesions(run: Path, cohort: pl.DataFrame, tmp_path: Path) -> None:
     """Every case is marked in its lesion, and every tenth control somewhere."""
     cases = cohort.filter(pl.col("cancer"))["image_id"].to_list()
