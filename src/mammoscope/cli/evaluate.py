@@ -1,19 +1,20 @@
 """`mammoscope evaluate`: scores and outcomes, of a run or of anybody, to figures with intervals, and a report."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mammoscope.cli.console import JsonOption, print_summary, progress_bar, warn
-from mammoscope.errors import StoreError, UserInputError
+from mammoscope.errors import ConfigError, StoreError, UserInputError
 
 if TYPE_CHECKING:
     from mammoscope.evaluation.bootstrap import BootstrapSettings
     from mammoscope.evaluation.evaluation import Evaluation, EvaluationPlan
-    from mammoscope.evaluation.localisation import Localisation
+    from mammoscope.evaluation.localisation import JudgedMarks, Localisation
     from mammoscope.evaluation.multireader import Readers
     from mammoscope.evaluation.pictures import Picture
     from mammoscope.evaluation.readers_on_roc import ReadersOnRoc
@@ -107,18 +108,20 @@ def evaluate(
     columns = tuple(dict.fromkeys((*COLUMNS, *(by or ()))))
     settings = EvaluationSettings(bootstrap, prevalence=prevalence, columns=columns)
     plan = plan_evaluation(subject.scores, settings, facts=subject.facts, operating_points=subject.operating_points)
+    judged, told = (None, ()) if marks is None or lesions is None else _judge(marks, lesions, subject)
     n_steps = sum(not other.is_reader for other in subject.others.values()) + bool(readers) + (marks is not None)
     with progress_bar("bootstrap", total=plan.n_replicates + n_steps * replicates) as advance:
         evaluation = evaluate_plan(plan, advance=advance)
         comparisons = _compare(subject, plan, bootstrap, advance)
         placed = _place_readers(subject, plan, cut, bootstrap, advance)
-        found = None if marks is None or lesions is None else _localise(marks, lesions, subject, bootstrap, advance)
+        found = None if judged is None else _localise(judged, bootstrap, advance)
     folder = output or run or Path("evaluation")
     store = store or _recorded_store(subject)
     around = _surround(subject, store, comparisons, readers=placed, localisation=found)
+    around = replace(around, remarks=(*around.remarks, *told))
     evidence = _gather(subject, evaluation, folder=run, store=store)
     _write(folder, evidence, around)
-    for remark in subject.remarks:
+    for remark in (*subject.remarks, *told):
         warn(remark)
     _print(evaluation, report=folder / "report.html", as_json=as_json)
 
@@ -175,15 +178,30 @@ def _place_readers(
     return place_readers(study, settings=bootstrap, cut=cut, readers=kind, advance=advance)
 
 
-def _localise(
-    marks: Path, lesions: Path, subject: "Subject", bootstrap: "BootstrapSettings", advance: Callable[[int], None]
-) -> "Localisation":
+def _judge(marks: Path, lesions: Path, subject: "Subject") -> "tuple[JudgedMarks, tuple[str, ...]]":
+    """Marks and lesions in images of a known outcome, and the sentence that says how many are in others."""
     from mammoscope.evaluation.levels import sample_level
-    from mammoscope.evaluation.localisation import judge_marks, measure_localisation
+    from mammoscope.evaluation.localisation import judge_marks
     from mammoscope.evaluation.marks import read_lesions, read_marks
 
     images = sample_level(subject.scores, "image").rows
-    judged = judge_marks(read_marks(marks), read_lesions(lesions), images)
+    rows = subject.scores.filter(subject.scores["level"] == "image")
+    unknown = set(rows.filter(rows["cancer"].is_null())["image_id"])
+    all_marks, all_lesions = read_marks(marks), read_lesions(lesions)
+    known_marks = [mark for mark in all_marks if mark.image_id not in unknown]
+    known_lesions = [lesion for lesion in all_lesions if lesion.image_id not in unknown]
+    judged = judge_marks(known_marks, known_lesions, images)
+    n_out = len(all_marks) - len(known_marks), len(all_lesions) - len(known_lesions)
+    sentence = (
+        f"marks: {n_out[0]:,} of {len(all_marks):,} marks and {n_out[1]:,} of {len(all_lesions):,} lesions are left "
+        "out, whose images have no known outcome"
+    )
+    return judged, (sentence,) if any(n_out) else ()
+
+
+def _localise(judged: "JudgedMarks", bootstrap: "BootstrapSettings", advance: Callable[[int], None]) -> "Localisation":
+    from mammoscope.evaluation.localisation import measure_localisation
+
     return measure_localisation(judged, settings=bootstrap, advance=advance)
 
 
@@ -210,8 +228,6 @@ def _surround(
     )
     if subject.run is None:
         return beside
-    from dataclasses import replace
-
     pictures, why_no_pictures = _pictures(subject.run, store)
     environment = subject.run.environment
     return replace(
@@ -236,7 +252,7 @@ def _pictures(content: "Run", store: Path | None) -> "tuple[tuple[Picture, ...],
     recorded = (content.environment or {}).get("store")
     try:
         pictures = draw_pictures(choose_calls(content.scores), open_store(store))
-    except StoreError as error:
+    except (StoreError, ConfigError) as error:
         if str(store) != recorded:
             raise
         warn(f"no pictures: {error}")
@@ -255,15 +271,16 @@ def _gather(subject: "Subject", evaluation: "Evaluation", *, folder: Path | None
     texts = {name: folder / f"{name}.toml" for name in ("recipe", "prepare")}
     recipe, preparation = (path.read_text("utf-8") if path.is_file() else None for path in texts.values())
     manifest = next((table for table in subject.facts if set(SCHEMA) <= set(table.columns)), None)
+    read = partial(
+        read_data_flow,
+        subject.run.scores,
+        cohort=None if manifest is None else subject.cohort,
+        environment=subject.run.environment,
+    )
     try:
-        flow = read_data_flow(
-            subject.run.scores,
-            cohort=None if manifest is None else subject.cohort,
-            store=store,
-            environment=subject.run.environment,
-        )
-    except StoreError:  # which was told where its pictures are missed
-        flow = read_data_flow(subject.run.scores, cohort=None if manifest is None else subject.cohort, store=None)
+        flow = read(store=store)
+    except (StoreError, ConfigError):  # which was told where its pictures are missed
+        flow = read(store=None)
     return RunEvidence(
         evaluation=evaluation,
         environment=subject.run.environment,
@@ -276,8 +293,6 @@ def _gather(subject: "Subject", evaluation: "Evaluation", *, folder: Path | None
 
 
 def _write(folder: Path, evidence: "RunEvidence", around: "Surroundings") -> None:
-    from dataclasses import replace
-
     from mammoscope.evaluation import claim, model_card
     from mammoscope.evaluation.report import render
     from mammoscope.files import write_json, write_text

@@ -143,6 +143,8 @@ def place_readers(
 ) -> ReadersOnRoc:
     """Where readers and model stand on the ROC curve, with intervals over patients, of differences paired ones.
 
+    Without a case or a control no figure is given, and all of them have the reason.
+
     Args:
         study: what all of them have read.
         settings: of the bootstrap.
@@ -152,10 +154,13 @@ def place_readers(
 
     Raises:
         UserInputError: the cut is not in (0, 1], or there are too few readers.
-        UndefinedMetricError: there is no case or no control.
     """
     if cut is not None and not 0 < cut <= 1:
         raise UserInputError(f"readers: cut is {cut}, expected a grade above 0 and up to 1, on the scale of the scores")
+    reason = why_undefined(study.outcomes)
+    if reason is not None:
+        advance(settings.n_replicates)
+        return _without_figures(study, cut, readers, reason)
     prepared = _prepare(study, cut)
     replicates = bootstrap_over_patients(
         prepared.values, study.patients, n_replicates=settings.n_replicates, rng=settings.generator(), advance=advance
@@ -211,6 +216,26 @@ def read_off(
         for x, y, at_specificity, at_sensitivity in zip(across, up, specificity, sensitivity, strict=True)
     ]
     return np.stack([each[0] for each in read]), np.stack([each[1] for each in read])
+
+
+def _without_figures(study: ReaderStudy, cut: float | None, readers: Readers, reason: str) -> ReadersOnRoc:
+    nothing = dict.fromkeys(_OF_READER, Estimate(None, None, reason))
+    return ReadersOnRoc(
+        n=len(study.outcomes),
+        n_cases=int(study.outcomes.sum()),
+        n_patients=int(study.patients.max()) + 1,
+        cut=cut,
+        readers=readers,
+        each=tuple(ReaderOnRoc(name=name, curve=None, **nothing) for name in study.names),
+        mean_sensitivity=None,
+        mean_specificity=None,
+        average_curve=None,
+        model_curve=None,
+        sensitivity_above=None,
+        specificity_above=None,
+        auc_above=None,
+        reasons=(reason,),
+    )
 
 
 def _prepare(study: ReaderStudy, cut: float | None) -> _Prepared:
@@ -303,7 +328,7 @@ def _describe(
 
 
 def _curve(study: ReaderStudy, number: int) -> ReaderPoints | None:
-    if not study.are_graded[number] or why_undefined(study.outcomes) is not None:
+    if not study.are_graded[number]:
         return None
     curve = roc_curve(study.ratings[number], study.outcomes)
     return ReaderPoints(

@@ -10,6 +10,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from mammoscope.cli.evaluate import evaluate
+from mammoscope.cohort.manifest import SCHEMA, write_manifest
 from mammoscope.config import to_toml
 from mammoscope.errors import RunError, StoreError, TableError, UserInputError
 from mammoscope.evaluation.bootstrap import BootstrapSettings
@@ -102,6 +103,29 @@ def test_a_torn_store_of_the_run_is_a_warning(run: Path, store: Path) -> None:
     assert result.exit_code == 0
     assert "warning: no pictures: " in result.stderr
     assert "cannot be read, so no pictures are shown" in (run / "report.html").read_text()
+
+
+@pytest.mark.parametrize("is_torn", [True, False])
+def test_a_manifest_of_other_content_is_told_without_the_store_too(
+    run: Path, store: Path, cohort: pl.DataFrame, tmp_path: Path, is_torn: bool
+) -> None:
+    """The store has lost its pictures, or its description is one of another schema."""
+    columns = {name: pl.lit(None, dtype) for name, dtype in SCHEMA.items() if name not in cohort.columns}
+    columns |= {"source": pl.lit("theirs"), "path": pl.col("image_id")}
+    (tmp_path / "cohort").mkdir()
+    write_manifest(cohort.with_columns(**columns).select(list(SCHEMA)), tmp_path / "cohort")
+    name_store(run, store)
+    recorded = json.loads((run / "environment.json").read_text()) | {"manifest_hash": "another"}
+    (run / "environment.json").write_text(json.dumps(recorded))
+    if is_torn:
+        shards.raw_path(store, 0).write_bytes(b"")
+    else:
+        (store / shards.DESCRIPTION_NAME).write_text("rows = 3\n")
+    result = call(run, "--cohort", tmp_path / "cohort")
+    assert result.exit_code == 0
+    assert "no pictures: " in result.stderr
+    flow = json.loads((run / "evaluation.json").read_text())["data_flow"]
+    assert [remark[:41] for remark in flow["remarks"]] == ["The manifest is not the one that the run "]
 
 
 def test_a_store_that_the_user_names_must_be_one(run: Path, tmp_path: Path) -> None:
@@ -219,6 +243,17 @@ def test_readers_of_a_run_come_from_a_table_to_compare_with(run: Path, given: Pa
         call(run, "--compare", given, "--reader", "anna")
 
 
+def test_readers_of_one_class_are_undefined_with_the_reason(given: Path, truth: Path, tmp_path: Path) -> None:
+    pl.read_csv(truth).with_columns(cancer=pl.lit(0)).write_csv(truth)
+    words = ("--scores", given, "--truth", truth, "--reader", "rating", "--scale", "rating=1:5", "--cut", 0.5)
+    assert call(*words, "-o", tmp_path / "out").exit_code == 0
+    reason = "undefined: no case among 120 with a known outcome, needs cases and controls"
+    readers = json.loads((tmp_path / "out/evaluation.json").read_text())["readers"]
+    assert readers["reasons"] == [reason]
+    assert readers["each"][0]["sensitivity"] == {"value": None, "interval": None, "reason": reason}
+    assert f'<p class="quiet">{reason.capitalize()}.</p>' in (tmp_path / "out/report.html").read_text()
+
+
 def test_marks_are_held_against_lesions(run: Path, cohort: pl.DataFrame, tmp_path: Path) -> None:
     """Every case is marked in its lesion, and every tenth control somewhere."""
     cases = cohort.filter(pl.col("cancer"))["image_id"].to_list()
@@ -238,6 +273,40 @@ def test_marks_are_held_against_lesions(run: Path, cohort: pl.DataFrame, tmp_pat
     assert "Where it looked" in (run / "report.html").read_text()
     with pytest.raises(UserInputError, match=r"found one of --marks and --lesions, expected both; give the other too"):
         call(run, "--marks", marks)
+
+
+def test_marks_in_images_of_unknown_outcome_are_left_out_and_counted(
+    run: Path, cohort: pl.DataFrame, tmp_path: Path
+) -> None:
+    """The outcome of one of the cases is not known: one of two lesions, and two of three marks."""
+    first, other = cohort.filter(pl.col("cancer")).unique("exam_id", maintain_order=True)["image_id"].to_list()[:2]
+    exam = cohort.filter(pl.col("image_id") == first)["exam_id"].item()
+    unknown = pl.when(pl.col("exam_id") == exam).then(None).otherwise("cancer")
+    write_scores(cohort.with_columns(cancer=unknown), run / "scores.parquet")
+    lesions, marks = tmp_path / "lesions.csv", tmp_path / "marks.csv"
+    box = {"top": 10, "left": 10, "bottom": 20, "right": 20}
+    pl.DataFrame([{"image_id": name, **box} for name in (first, other)]).write_csv(lesions)
+    pl.DataFrame({"image_id": [first, first, other], "x": [15, 5, 15], "y": 15, "score": 0.9}).write_csv(marks)
+    result = call(run, "--marks", marks, "--lesions", lesions)
+    assert result.exit_code == 0
+    sentence = "marks: 2 of 3 marks and 1 of 2 lesions are left out, whose images have no known outcome"
+    assert f"warning: {sentence}" in result.stderr
+    content = json.loads((run / "evaluation.json").read_text())
+    assert content["remarks"] == [sentence]
+    assert (content["localisation"]["n_lesions"], content["localisation"]["n_false_marks"]) == (1, 0)
+    assert sentence in (run / "report.html").read_text()
+
+
+def test_marks_are_judged_before_anything_is_measured(
+    run: Path, cohort: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lesions, marks = tmp_path / "lesions.csv", tmp_path / "marks.csv"
+    box = {"top": 10, "left": 10, "bottom": 20, "right": 20}
+    pl.DataFrame([{"image_id": cohort["image_id"][0], **box}]).write_csv(lesions)
+    pl.DataFrame({"image_id": ["elsewhere"], "x": [15], "y": [15], "score": [0.9]}).write_csv(marks)
+    monkeypatch.setattr("mammoscope.evaluation.evaluation.evaluate", lambda *_, **__: pytest.fail("measured"))
+    with pytest.raises(TableError, match=r"marks: 1 of 1 are in images that are not among the 240 looked at"):
+        call(run, "--marks", marks, "--lesions", lesions)
 
 
 def test_a_card_and_a_checklist_are_filled_from_the_run(run: Path, store: Path) -> None:

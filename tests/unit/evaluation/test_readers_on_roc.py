@@ -245,3 +245,15 @@ def test_a_table_with_a_column_for_each_reader_is_placed(cohort: pl.DataFrame, t
     called = breasts.filter(grade.ceil() >= 3)
     assert placed.each[0].sensitivity.value == pytest.approx(called["cancer"].sum() / 12)
     assert placed.auc_above is not None
+
+
+@pytest.mark.parametrize(("outcome", "missing"), [(True, "control"), (False, "case")])
+def test_one_class_gives_reasons_and_no_figure(outcome: bool, missing: str) -> None:
+    heard: list[int] = []
+    placed = place(study_of(CALLS, outcomes=np.full(8, outcome)), advance=heard.append)
+    reason = f"undefined: no {missing} among 8 with a known outcome, needs cases and controls"
+    assert placed.reasons == (reason,)
+    assert (placed.n, placed.n_cases, placed.n_patients) == (8, 8 * outcome, 8)
+    assert {(each.sensitivity.value, each.auc.value, each.auc.reason) for each in placed.each} == {(None, None, reason)}
+    assert placed.mean_sensitivity is placed.average_curve is placed.auc_above is None
+    assert sum(heard) == 300
