@@ -16,7 +16,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from mammoscope.errors import UserInputError
-from mammoscope.evaluation.delong import delong_parts
+from mammoscope.evaluation.delong import ROUNDING_OF_VARIANCE, delong_parts
 from mammoscope.evaluation.discrimination import why_undefined
 from mammoscope.evaluation.prevalence import check_prevalence
 
@@ -99,7 +99,7 @@ def size_for_auc(  # noqa: PLR0913  # a sample, and what is wanted by name
     of_cases, of_controls, of_both = (float(part[0, 0]) for part in (parts.of_cases, parts.of_controls, parts.of_both))
     variance_now = of_cases + of_controls + 2 * of_both
     of_one_case = of_cases * n_cases + (of_controls + 2 * of_both) * n_controls / ratio  # the variance times cases
-    if not variance_now > 0 or not of_one_case > 0:
+    if variance_now <= ROUNDING_OF_VARIANCE or not of_one_case > 0:
         reason = "undefined: the AUC has no variance here, as with one patient or when no score is out of order"
         return SampleSize("AUC", value, width, confidence, None, None, None, None, method, reason)
     needed = max(2, math.ceil(of_one_case / _variance_for(value, width, confidence)))

@@ -255,5 +255,5 @@ def test_one_class_gives_reasons_and_no_figure(outcome: bool, missing: str) -> N
     assert placed.reasons == (reason,)
     assert (placed.n, placed.n_cases, placed.n_patients) == (8, 8 * outcome, 8)
     assert {(each.sensitivity.value, each.auc.value, each.auc.reason) for each in placed.each} == {(None, None, reason)}
-    assert placed.mean_sensitivity is placed.average_curve is placed.auc_above is None
+    assert (placed.mean_sensitivity, placed.average_curve, placed.auc_above) == (None, None, None)
     assert sum(heard) == 300

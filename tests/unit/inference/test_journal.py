@@ -8,7 +8,7 @@ import pytest
 from mammoscope.errors import UserInputError
 from mammoscope.inference.journal import PART_SCHEMA, keep_journal
 
-ABOUT = {"model_hash": "m", "input": ["a"]}
+ABOUT: dict[str, object] = {"model_hash": "m", "input": ["a"]}
 
 
 def _row(key: str, *, networks: tuple[int, ...] = (0,)) -> dict[str, object]:
@@ -67,7 +67,7 @@ def test_unfinished_parts_are_not_written_over(tmp_path: Path) -> None:
     ],
 )
 def test_parts_of_another_prediction_are_not_gone_on_with(
-    tmp_path: Path, there: dict[str, str], here: dict[str, str], words: str
+    tmp_path: Path, there: dict[str, object], here: dict[str, object], words: str
 ) -> None:
     with keep_journal(tmp_path, ABOUT | there, is_resumed=False) as journal:
         journal.write([_row("a")])
