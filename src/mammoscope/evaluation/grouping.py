@@ -72,6 +72,35 @@ def group_sample(sample: LevelSample, facts: Sequence[pl.DataFrame], columns: Se
     return tuple(grouping for grouping in groupings if grouping is not None)
 
 
+def tell_ungrouped(sample: LevelSample, facts: Sequence[pl.DataFrame], columns: Sequence[str]) -> tuple[str, ...]:
+    """A sentence for each column that facts have and that gives a sample no groups, though somebody may expect them.
+
+    Of the columns that are always looked at, one value is not worth a word.
+    """
+    if sample.rows.is_empty():
+        return ()
+    own = [column for column in columns if level_of(column) != "image" or sample.level == "image"]
+    return tuple(sentence for column in own for sentence in _tell_ungrouped(sample, facts, column))
+
+
+def _tell_ungrouped(sample: LevelSample, facts: Sequence[pl.DataFrame], column: str) -> Iterator[str]:
+    values, n = _find_values(sample, facts, column), f"{sample.rows.height:,} scores"
+    if values is None and any(_says(table, column) for table in facts):
+        yield (
+            f"group by {column}: is in a table, and of none of the {n}; are image_id, or exam_id or patient_id with "
+            "laterality, in both, and spelled alike?"
+        )
+    elif values is not None and column not in COLUMNS and _group(sample, column, values) is None:
+        (name,) = set(_name(column, values).fill_null(NOT_RECORDED))
+        yield f"group by {column}: all of the {n} are in one group, {name}; there is nothing to compare"
+
+
+def _says(facts: pl.DataFrame, column: str) -> bool:
+    """Whether facts have a value of a column, of the class that it parts."""
+    known = _of_class(facts, _CLASS_BY_COLUMN.get(column, "all"))
+    return column in known.columns and not known[column].is_null().all()
+
+
 def _find_values(sample: LevelSample, facts: Sequence[pl.DataFrame], column: str) -> pl.Series | None:
     """The value of each score of the sample; None where nothing is known of any."""
     found = pl.Series([None] * sample.rows.height, dtype=pl.Null)

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from mammoscope.errors import UserInputError
-from mammoscope.evaluation.grouping import COLUMNS, Grouping, group_sample, level_of
+from mammoscope.evaluation.grouping import COLUMNS, Grouping, group_sample, level_of, tell_ungrouped
 from mammoscope.evaluation.levels import Level, sample_level
 
 
@@ -193,6 +193,23 @@ def test_what_is_nowhere_known_is_left_out(cohort: pl.DataFrame, facts: pl.DataF
     found = {grouping.column for grouping in group_sample(sample, [facts], COLUMNS)}
     expected = {"site", "density", "age_years", "implant", "invasive", "difficult_negative", "laterality"}
     assert found == expected
+
+
+def test_columns_that_give_no_groups_are_told(cohort: pl.DataFrame, facts: pl.DataFrame) -> None:
+    """Ids of a table that are spelled in another way; one value of a column that somebody asked for."""
+    sample = sample_level(cohort, "breast")
+    columns = (*COLUMNS, "grade")
+    others = facts.with_columns(exam_id="x-" + pl.col("exam_id"), grade=pl.lit(None, pl.Int64))
+    lost = (
+        "is in a table, and of none of the 120 scores; are image_id, or exam_id or patient_id with laterality, in both"
+    )
+    assert tell_ungrouped(sample, [others.select("exam_id", "laterality", "density", "grade")], columns) == (
+        f"group by density: {lost}, and spelled alike?",
+    )
+    assert tell_ungrouped(sample, [facts.with_columns(grade=2)], columns) == (
+        "group by grade: all of the 120 scores are in one group, 2; there is nothing to compare",
+    )
+    assert tell_ungrouped(sample, [facts.with_columns(grade=pl.col("laterality"))], columns) == ()
 
 
 def test_names_are_no_groups(cohort: pl.DataFrame) -> None:
