@@ -272,7 +272,7 @@ def _projection(call: Call) -> str:
 
 def _bootstrap_facts(settings: BootstrapSettings) -> list[Fact]:
     return [
-        Fact("Intervals", "percentile bootstrap over patients"),
+        Fact("Intervals", "bootstrap over patients"),
         Fact("Replicates", str(settings.n_replicates)),
         Fact("Bootstrap seed", str(settings.seed)),
     ]

@@ -31,7 +31,7 @@ class RunFigures:
     """What the held-out breasts of a run say of any score.
 
     Attributes:
-        share_of_cases: among them.
+        share_of_cases: among those of a known outcome.
         calibration: from a score to a probability; None where `why_uncalibrated` says why.
         why_uncalibrated: a sentence, or None.
         threshold_by_point: of each operating point of the run that has one, by its name.
@@ -52,7 +52,7 @@ def read_figures(folder: Path) -> RunFigures:
     """The figures of a run, from its out-of-fold scores and its operating points, or of exported networks.
 
     Raises:
-        RunError: scores, operating points or the record of the export cannot be read.
+        RunError: scores, operating points or the record of the export cannot be read, or no outcome is known.
     """
     thresholds = _read_thresholds(folder / FILE_NAME)
     if is_export(folder):
@@ -65,10 +65,24 @@ def read_figures(folder: Path) -> RunFigures:
         return RunFigures(share, None, _NO_SCORES, thresholds)
     run = open_run(folder)
     breasts = list_breasts(read_fold_scores(run))
-    cancer = breasts["cancer"]
-    known = breasts.filter(cancer.is_not_null())
-    calibration, reason = _calibrate(known)
-    return RunFigures(float(cancer.sum()) / len(cancer), calibration, reason, thresholds)
+    share = share_of_cases(breasts, where=folder)
+    calibration, reason = _calibrate(breasts.filter(breasts["cancer"].is_not_null()))
+    return RunFigures(share, calibration, reason, thresholds)
+
+
+def share_of_cases(breasts: pl.DataFrame, *, where: Path) -> float:
+    """The share of cases among the breasts of a known outcome, which `predict` takes for a breast without an image.
+
+    Raises:
+        RunError: none of them has a known outcome.
+    """
+    known = breasts["cancer"].drop_nulls()
+    if known.is_empty():
+        raise RunError(
+            f"{where}: found no known outcome among {breasts.height:,} held-out breasts, expected some for the share "
+            "of cases, which breasts without an image get; train with outcomes"
+        )
+    return float(known.sum()) / len(known)
 
 
 def _calibrate(known: pl.DataFrame) -> tuple[Platt | None, str | None]:

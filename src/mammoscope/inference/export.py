@@ -17,6 +17,7 @@ from mammoscope.imaging.store import PreparedStore
 from mammoscope.inference.bundle import Bundle, open_bundle
 from mammoscope.inference.check_pictures import CheckPictures, choose_pictures
 from mammoscope.inference.conversion import check_onnx, to_openvino, trace_network, write_onnx, write_openvino
+from mammoscope.inference.decisions import share_of_cases
 from mammoscope.inference.export_check import check_engine, refuse_failed, score_in_parts
 from mammoscope.inference.exported import (
     Export,
@@ -56,8 +57,8 @@ def export_run(  # noqa: PLR0913  # the run and the folder, and how by name
     ONNX files are in f32 always; `precision` is that of OpenVINO. `advance` hears of each fold that is converted.
 
     Raises:
-        RunError: as `open_bundle`, the folder holds something else, a network says something else than torch, or
-            there is no store to calibrate int8 on.
+        RunError: as `open_bundle` and `share_of_cases`, the folder holds something else, a network says something else
+            than torch, or there is no store to calibrate int8 on.
         ConfigError: a package is not installed, or a network cannot be converted.
     """
     load_openvino()
@@ -113,11 +114,10 @@ def _describe(run: Run, formats: Sequence[Format], networks: Sequence[ExportedNe
 
 
 def _share_of_cases(run: Run) -> float | None:
-    """The share of cases among the held-out breasts, which `predict` takes for a breast without an image."""
+    """That of the held-out breasts; None where there are no scores of them."""
     if not all((run.fold_path(fold) / "scores.parquet").is_file() for fold in run.trained_folds):
         return None
-    cancer = list_breasts(read_fold_scores(run))["cancer"]
-    return float(cancer.sum()) / len(cancer)
+    return share_of_cases(list_breasts(read_fold_scores(run)), where=run.path)
 
 
 def _check_formats(

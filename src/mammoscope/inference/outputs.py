@@ -23,13 +23,14 @@ _REJECTED_SCHEMA = {"image_id": pl.String, "path": pl.String, "code": pl.String,
 
 
 def hash_model(engine: Engine) -> str:
-    """The SHA-256 of what the networks are: preparation, and of each fold its weights and how its table is encoded.
+    """The SHA-256 of what the networks are: recipe, preparation, and of each fold its weights and its table's encoding.
 
-    It is that of the run, whatever computes it, and in what precision.
+    It is that of the run, whatever computes it, in what precision, and of what mirror images too.
     """
+    recipe = engine.recipe.model_dump_json(exclude={"scoring"})
     weights = [f"{fold} {sha256}\n" for fold, sha256 in engine.weights_by_fold.items()]
     tables = [f"{encoder.model_dump_json()}\n" for encoder in engine.encoders]
-    return sha256_of_bytes("".join([f"{engine.prepare.hash}\n", *weights, *tables]).encode())
+    return sha256_of_bytes("".join([f"{recipe}\n{engine.prepare.hash}\n", *weights, *tables]).encode())
 
 
 def describe_prediction(engine: Engine, places: Sequence[Path], table: Path | None) -> dict[str, object]:

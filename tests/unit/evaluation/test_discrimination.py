@@ -134,7 +134,7 @@ def test_scores_that_are_not_finite_are_refused(metric: object, score: float) ->
 
 @pytest.mark.parametrize("score", [-0.1, 1.1, np.nan])
 def test_pf1_refuses_what_is_no_probability(score: float) -> None:
-    with pytest.raises(UserInputError, match=r"outside \[0, 1\]"):
+    with pytest.raises(UserInputError, match=r"^pF1: found a score outside \[0, 1\], expected probabilities; apply a"):
         probabilistic_f1(np.array([score, 0.5]), np.array([True, False]))
 
 

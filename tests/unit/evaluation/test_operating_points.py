@@ -90,10 +90,17 @@ def test_a_file_of_another_make_is_refused(
         read_operating_points(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"3", b"\xff"])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff"])
+def test_what_is_no_json_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "points.json").write_bytes(content)
+    with pytest.raises(RunError, match=r"points\.json: not JSON \(.*\); `mammoscope train` writes it anew"):
+        read_operating_points(tmp_path / "points.json")
+
+
+@pytest.mark.parametrize("content", [b"[1]", b"3"])
 def test_what_is_no_table_of_json_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "points.json").write_bytes(content)
-    with pytest.raises(RunError, match=r"not JSON|schema_version is None"):
+    with pytest.raises(RunError, match=r"points\.json: schema_version is None, expected 2; use the version"):
         read_operating_points(tmp_path / "points.json")
 
 

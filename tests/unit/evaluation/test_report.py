@@ -296,8 +296,19 @@ def test_a_target_prevalence_is_told_beside_what_depends_on_it(cohort: pl.DataFr
     assert evaluation.main.at_prevalence is not None
     row = page.split('<th scope="row">at the prevalence</th>', 1)[1].split("</tr>", 1)[0]
     assert f"{evaluation.main.at_prevalence.average_precision.value:.3f}" in row
-    assert page.count("prevalence of 0.5&nbsp;%") == 3
-    assert "at the prevalence" not in render(evaluate_scores(cohort, SETTINGS))
+    sentence = "These samples have the share of cases that is found here, not the prevalence of 0.5&nbsp;%."
+    assert sentence in page.split('id="stability-title"', 1)[1].split("</section>", 1)[0]
+    assert page.count("prevalence of 0.5&nbsp;%") == 4
+    without = render(evaluate_scores(cohort, SETTINGS))
+    assert "at the prevalence" not in without
+    assert "not the prevalence" not in without
+
+
+def test_intervals_that_are_no_percentiles_are_named(page: str) -> None:
+    words = page.split("<dt>Interval</dt>", 1)[1].split("</dd>", 1)[0]
+    assert "not so for the figures of operating points, for reliability and for resolution" in words
+    assert "nor for the calibration error" in words
+    assert "percentile" not in page
 
 
 def test_what_was_compared_stands_on_the_page(cohort: pl.DataFrame) -> None:

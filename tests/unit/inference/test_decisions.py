@@ -7,10 +7,12 @@ import pytest
 
 from mammoscope.errors import RunError
 from mammoscope.evaluation.recalibration import Platt
-from mammoscope.evaluation.scores import read_scores, write_scores
+from mammoscope.evaluation.scores import list_breasts, read_scores, write_scores
+from mammoscope.exam import BREAST
 from mammoscope.imaging.prepare import PrepareSettings
 from mammoscope.inference.collect import Prediction, collect_prediction
 from mammoscope.inference.decisions import RunFigures, make_decisions, read_figures, write_table
+from mammoscope.inference.export import export_run
 from mammoscope.inference.exported import Export
 from mammoscope.inference.journal import PART_SCHEMA
 from mammoscope.inference.reading import ScoringTask
@@ -99,6 +101,27 @@ def test_a_run_gives_its_share_of_cases_thresholds_and_calibration(random_run: R
     calibration = read_figures(random_run.path).calibration
     assert calibration is not None
     assert calibration.slope > 0
+
+
+def test_breasts_of_unknown_outcome_are_no_controls(random_run: Run) -> None:
+    """Of four held-out breasts one is a case; of two others the outcome is not known: 1 of 2."""
+    scores = [read_scores(random_run.fold_path(fold) / "scores.parquet") for fold in range(2)]
+    controls = list_breasts(pl.concat(scores)).filter(~pl.col("cancer")).select(BREAST)
+    unknown = controls.head(2).with_columns(is_unknown=pl.lit(value=True))
+    for fold, table in enumerate(scores):
+        joined = table.join(unknown, on=BREAST, how="left")
+        cancer = pl.when(pl.col("is_unknown")).then(None).otherwise("cancer").alias("cancer")
+        write_scores(joined.with_columns(cancer).drop("is_unknown"), random_run.fold_path(fold) / "scores.parquet")
+    assert read_figures(random_run.path).share_of_cases == 1 / 2
+    assert export_run(random_run.path, random_run.path / "export", n_pictures=4).record.share_of_cases == 1 / 2
+
+
+def test_without_a_known_outcome_there_is_no_share_of_cases(random_run: Run) -> None:
+    for fold in range(2):
+        path = random_run.fold_path(fold) / "scores.parquet"
+        write_scores(read_scores(path).with_columns(cancer=pl.lit(None, pl.Boolean)), path)
+    with pytest.raises(RunError, match=r"found no known outcome among 4 held-out breasts, expected some for the share"):
+        read_figures(random_run.path)
 
 
 def test_one_outcome_calibrates_nothing(random_run: Run) -> None:

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -24,6 +25,7 @@ from mammoscope.inference.torch_engine import TorchEngine
 from mammoscope.learning.logits import PictureLogits
 from mammoscope.learning.network import build_network
 from mammoscope.learning.run import Run
+from mammoscope.learning.settings import ViewsSettings
 from mammoscope.learning.training import write_weights
 
 MakeSession = Callable[..., Session]
@@ -161,6 +163,15 @@ def test_a_summary_tells_how_it_was_made(make_session: MakeSession, random_run: 
     engine = TorchEngine(open_bundle(random_run.path, torch.device("cpu")))
     assert summary["model_hash"] == outputs.hash_model(engine) != outputs.hash_model(engine.choose([0]))
     assert (summary["engine"], summary["precision"], summary["flips"]) == ("torch", engine.precision, "none")
+
+
+def test_another_way_to_combine_views_is_another_model_and_other_flips_are_not(random_run: Run) -> None:
+    bundle = open_bundle(random_run.path, torch.device("cpu"))
+    highest = ViewsSettings(combine="max" if bundle.recipe.views.combine == "mean" else "mean")
+    changed = replace(bundle, run=replace(bundle.run, recipe=bundle.recipe.model_copy(update={"views": highest})))
+    engine = TorchEngine(bundle)
+    assert outputs.hash_model(TorchEngine(changed)) != outputs.hash_model(engine)
+    assert outputs.hash_model(engine.look("horizontal")) == outputs.hash_model(engine)
 
 
 def test_mirror_images_are_those_that_were_asked_for(make_session: MakeSession, random_run: Run) -> None:
