@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 
 from mammoscope.evaluation.bootstrap import BootstrapSettings, Estimate
-from mammoscope.evaluation.claim import ITEMS, Status, fill_claim, render_claim
+from mammoscope.evaluation.claim import Status, fill_claim, render_claim
+from mammoscope.evaluation.claim_items import ITEMS
 from mammoscope.evaluation.data_flow import trace_data
 from mammoscope.evaluation.evaluation import EvaluationSettings, evaluate_scores
 from mammoscope.evaluation.model_card import render_model_card
