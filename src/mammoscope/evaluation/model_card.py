@@ -1,7 +1,7 @@
 """The model card of a run: what it is for, what it was made and measured on, and where it ends (arXiv:1810.03993).
 
-It is filled from what the run left, or from scores alone. What these cannot know is marked as a gap for authors, and never
-invented.
+It is filled from what the run left, or from scores alone. What these cannot know is marked as a gap,
+and never invented.
 """
 
 from collections.abc import Iterator
@@ -93,7 +93,7 @@ def _tell_testing(evidence: RunEvidence) -> str:
         else "All that is known is a table of scores and outcomes, not the model nor what it was trained on"
     )
     return (
-        f"{known}: whether the model had seen these patients, and whether this is internal or external testing: {GAP}"
+        f"{known}: whether the model had seen these patients, and whether this is internal or external testing: {GAP}."
     )
 
 
@@ -104,7 +104,7 @@ def _tell_share(evaluation: Evaluation) -> Iterator[str]:
         return
     if evaluation.prevalence is not None:
         yield (
-            f"PPV, calibration and all that names it stand at a prevalence of {format_percent(evaluation.prevalence)}, "
+            f"PPV, calibration and all that names a prevalence stand at one of {format_percent(evaluation.prevalence)}, "
             "which is taken to be known: do not correct them again. They hold where cases and controls were each "
             "sampled without regard to their scores. Average precision and pF1 that name no prevalence stand at the "
             f"share of cases in the sample, {format_share(share)} of the {main.level}s."
