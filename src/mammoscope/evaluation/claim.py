@@ -1,4 +1,4 @@
-"""The CLAIM checklist of a run: which items a run can answer, and its answers; the rest is left to the authors.
+"""The CLAIM checklist of a run, or of scores alone: which items these can answer; the rest is left to the authors.
 
 CLAIM asks 44 things of a study of artificial intelligence in imaging (Tejani et al. 2024, Radiology: Artificial
 Intelligence, doi:10.1148/ryai.240300). Numbers and order are those of its 2024 update, the wording is ours.
@@ -8,8 +8,24 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mammoscope.evaluation.claim_items import ITEMS, QUESTIONS, ClaimItem
+from mammoscope.evaluation.evidence_sentences import (
+    format_percent,
+    list_comparisons,
+    name_levels,
+    name_point,
+    name_share,
+    tell_outside,
+)
 from mammoscope.evaluation.model_card import list_limits
-from mammoscope.evaluation.run_evidence import RunEvidence, markdown_template, name_counts, tell_estimate
+from mammoscope.evaluation.run_evidence import (
+    RunEvidence,
+    markdown_template,
+    name_counts,
+    name_missing,
+    tell_estimate,
+)
+from mammoscope.pages.page import format_share
 
 FILE_NAME = "claim.md"
 Answer = Callable[[RunEvidence], str | None]
@@ -24,101 +40,12 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimItem:
-    """An item of the checklist: what is asked, and where in a paper it belongs."""
-
-    number: int
-    section: str
-    question: str
-
-
-@dataclass(frozen=True, slots=True)
 class ClaimAnswer:
     """An item with what the run says to it; None where it says nothing."""
 
     item: ClaimItem
     status: Status
     answer: str | None
-
-
-_QUESTIONS: Mapping[str, tuple[str, ...]] = {
-    "Title and abstract": (
-        "Does the title say that a model was used, and of what kind?",
-        "Does the abstract tell design, patients, methods, results and conclusion in a fixed order?",
-    ),
-    "Introduction": (
-        "What is the clinical need, and what part would the model have?",
-        "What was to be found out, and what was expected?",
-    ),
-    "Methods: design": (
-        "Were the data gathered before or after the study was planned?",
-        "What kind of study is it: a new model, a feasibility study, a trial?",
-    ),
-    "Methods: data": (
-        "Where do the images come from, and who can get them?",
-        "Who and what was taken in, and what was left out?",
-        "What was done to the images before the model saw them?",
-        "Was only a part of the data or of the picture used, and how was it chosen?",
-        "How was identity removed?",
-        "What was done where something was missing?",
-        "On which machines and how were the images taken?",
-    ),
-    "Methods: reference standard": (
-        "What counts as cancer, and as its absence?",
-        "Why this standard and no other?",
-        "Who marked the images, and how qualified?",
-        "How were the test images marked?",
-        "How well did those who marked agree, and how was it settled where not?",
-    ),
-    "Methods: partitions": (
-        "Into which parts were the data divided, how, and how large?",
-        "At which level are the parts separate: patient, exam, image?",
-        "How was the number of test cases arrived at?",
-    ),
-    "Methods: model": (
-        "What is the model: inputs, layers, outputs?",
-        "Which software, in which versions?",
-        "What did the weights start from?",
-    ),
-    "Methods: training": (
-        "How was it trained: augmentation, schedule, all settings?",
-        "How was the final model chosen?",
-        "Were several models combined, and how?",
-    ),
-    "Methods: evaluation": (
-        "Which figures measure it, and why these?",
-        "How is uncertainty given, and what is tested?",
-        "How far do the results stand when something is changed?",
-        "How are single results explained, and was the explanation checked?",
-        "Was it tested on data of the same origin?",
-        "Was it tested on data of another origin?",
-        "Where is the trial registered, if it is one?",
-    ),
-    "Results: data": (
-        "How many were taken in and left out, and why?",
-        "Who are they, in each part?",
-    ),
-    "Results: model": (
-        "How good is the model against the standard, in all and in groups?",
-        "What are its figures, with intervals?",
-        "Where and why does it fail?",
-    ),
-    "Discussion": (
-        "What are the limits?",
-        "What does it mean for practice?",
-    ),
-    "Other": (
-        "Where is the full protocol?",
-        "Where are software, model and data, and who may use them?",
-        "Who paid, and what did they decide?",
-    ),
-}
-ITEMS: tuple[ClaimItem, ...] = tuple(
-    ClaimItem(number, section, question)
-    for number, (section, question) in enumerate(
-        ((section, question) for section, questions in _QUESTIONS.items() for question in questions), start=1
-    )
-)
 
 
 def fill_claim(evidence: RunEvidence) -> tuple[ClaimAnswer, ...]:
@@ -134,9 +61,15 @@ def fill_claim(evidence: RunEvidence) -> tuple[ClaimAnswer, ...]:
 def render_claim(evidence: RunEvidence) -> str:
     """The filled checklist, as Markdown; equal input gives equal text."""
     answers = fill_claim(evidence)
-    n_by_status = {str(status): sum(answer.status is status for answer in answers) for status in Status}
+    labels = {status: status.value for status in Status}
+    if not evidence.is_of_run:
+        labels[Status.FROM_THE_RUN] = "from the scores"
     text = markdown_template("claim.md.j2").render(
-        sections=tuple(answers_by_section(answers)), n_by_status=n_by_status, n=len(answers)
+        is_of_run=evidence.is_of_run,
+        sections=tuple(answers_by_section(answers)),
+        labels=labels,
+        n_by_status={label: sum(each.status is status for each in answers) for status, label in labels.items()},
+        n=len(answers),
     )
     return text.strip() + "\n"
 
@@ -182,8 +115,8 @@ def _subsets(evidence: RunEvidence) -> str | None:
 def _missing(evidence: RunEvidence) -> str | None:
     if evidence.cohort is None:
         return None
-    missing = [f"{name.replace('_', ' ')} {count:,}" for name, count in evidence.cohort.n_missing.items() if count]
-    told = f"Not recorded, of {evidence.cohort.n_breasts:,} breasts: {', '.join(missing)}. " if missing else ""
+    missing = name_missing(evidence.cohort)
+    told = f"Not recorded, {missing}. " if missing else ""
     return told + f"{evidence.cohort.n_undetermined:,} breasts without a known outcome are in no figure"
 
 
@@ -215,7 +148,8 @@ def _size(evidence: RunEvidence) -> str | None:
     if interval is None:
         return None
     width = interval.high - interval.low
-    return f"No number was fixed by the run; {main.n_cases:,} cases give the AUC an interval {width:.3f} wide"
+    known = "No number was fixed by the run" if evidence.is_of_run else "The scores do not tell how"
+    return f"{known}; {main.n_cases:,} cases give the AUC an interval {width:.3f} wide"
 
 
 def _model(evidence: RunEvidence) -> str | None:
@@ -248,18 +182,30 @@ def _ensemble(evidence: RunEvidence) -> str | None:
     return "No breast is scored by more than one network here; its score is combined from its images"
 
 
-def _figures(evidence: RunEvidence) -> str | None:  # noqa: ARG001  # one signature for all items
-    return (
-        "AUC (does not depend on the share of cases), average precision and probabilistic F1 (do), for breasts and "
-        "images; sensitivity, specificity and PPV at thresholds chosen on other folds"
+def _figures(evidence: RunEvidence) -> str | None:
+    evaluation = evidence.evaluation
+    told = (
+        "AUC (does not depend on the share of cases), average precision and probabilistic F1 (do), for "
+        f"{name_levels(evaluation)}"
     )
+    if evaluation.prevalence is not None:
+        told += f", the latter two also at a prevalence of {format_percent(evaluation.prevalence)}"
+    points = evaluation.operating_points
+    if points is None:
+        return told
+    share = name_share(points)
+    return f"{told}; sensitivity, specificity and PPV (at {share}) at thresholds chosen on other folds"
 
 
 def _uncertainty(evidence: RunEvidence) -> str | None:
     settings = evidence.evaluation.bootstrap
+    tests = ["differences of AUC are tested, two-sided, by DeLong over patients"] if evidence.comparisons else []
+    if evidence.readers is not None:
+        tests.append("the scores' means above readers are tested against 0, two-sided")
+    tested = "; ".join(tests) or "nothing is tested here"
     return (
-        f"{settings.confidence:.0%} percentile intervals of a bootstrap over patients with {settings.n_replicates:,} "
-        f"replicates, seed {settings.seed}; nothing is tested"
+        f"{format_percent(settings.confidence)} percentile intervals of a bootstrap over patients with "
+        f"{settings.n_replicates:,} replicates, seed {settings.seed}; {tested}"
     )
 
 
@@ -297,13 +243,16 @@ def _performance(evidence: RunEvidence) -> str | None:
 
 
 def _all_figures(evidence: RunEvidence) -> str | None:
-    main = evidence.evaluation.main
-    estimates = {"AUC": main.auc, "average precision": main.average_precision, "pF1": main.pf1}
-    points = evidence.evaluation.operating_points
+    evaluation = evidence.evaluation
+    main, points = evaluation.main, evaluation.operating_points
+    at = "" if main.share_of_cases is None else f" at {format_share(main.share_of_cases)} cases"
+    estimates = {"AUC": main.auc, f"average precision{at}": main.average_precision, f"pF1{at}": main.pf1}
     if points is not None and points.points:
         point = points.points[0]
-        estimates |= {f"sensitivity at {point.name}": point.sensitivity, "specificity there": point.specificity}
-    return "; ".join(f"{name} {tell_estimate(each)}" for name, each in estimates.items())
+        estimates |= {f"sensitivity at {name_point(point)}": point.sensitivity, "specificity there": point.specificity}
+    told = [f"{name} {tell_estimate(each)}" for name, each in estimates.items()]
+    outside = tell_outside(points)
+    return ". ".join(["; ".join(told), *list_comparisons(evidence), *([outside] if outside else [])])
 
 
 def _failures(evidence: RunEvidence) -> str | None:
@@ -313,11 +262,11 @@ def _failures(evidence: RunEvidence) -> str | None:
     if counted is None or counted.counts is None:
         return None
     counts = counted.counts
-    return (
-        f"At {counted.name}: {counts.true_positives:,} cases found, {counts.false_negatives:,} missed, "
-        f"{counts.false_positives:,} false alarms, {counts.true_negatives:,} rightly passed. The hardest misses and "
-        "false alarms are shown in report.html"
+    told = (
+        f"At {name_point(counted)}: {counts.true_positives:,} cases found, {counts.false_negatives:,} missed, "
+        f"{counts.false_positives:,} false alarms, {counts.true_negatives:,} rightly passed"
     )
+    return f"{told}. The hardest misses and false alarms are shown in report.html" if evidence.has_pictures else told
 
 
 def _limits(evidence: RunEvidence) -> str | None:
@@ -368,5 +317,5 @@ _ANSWER_BY_NUMBER: Mapping[int, tuple[Status, Answer]] = {
 
 def answers_by_section(answers: tuple[ClaimAnswer, ...]) -> Iterator[tuple[str, tuple[ClaimAnswer, ...]]]:
     """The answers of each section, in order."""
-    for section in _QUESTIONS:
+    for section in QUESTIONS:
         yield section, tuple(answer for answer in answers if answer.item.section == section)

@@ -1,4 +1,4 @@
-"""What model card and CLAIM checklist are filled from: the evidence of a run in one record, and Markdown templates."""
+"""What model card and CLAIM checklist are filled from: the evidence of a run or of scores; Markdown templates."""
 
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -11,6 +11,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from mammoscope.evaluation.bootstrap import Estimate
 from mammoscope.evaluation.data_flow import DataFlow
 from mammoscope.evaluation.evaluation import Evaluation
+from mammoscope.evaluation.readers_on_roc import ReadersOnRoc
+from mammoscope.evaluation.report import NamedComparison
 from mammoscope.evaluation.scores import list_breasts
 from mammoscope.exam import BREAST
 from mammoscope.pages.page import format_decimal, format_share
@@ -18,11 +20,15 @@ from mammoscope.pages.page import format_decimal, format_share
 GAP: Final = "*to be filled by the authors*"
 _NAMED_AT_MOST = 12
 _DESCRIBED = ("age_years", "density", "birads", "implant", "invasive", "site", "machine", "manufacturer")
+_OF_CASES = ("invasive",)  # what only a breast with cancer can be
 
 
 @dataclass(frozen=True, slots=True)
 class CohortFacts:
-    """Who is in a cohort: counts, and what is known of them; a value for each breast, by its name."""
+    """Who is in a cohort: counts, and what is known of them; a value for each breast, by its name.
+
+    Whether it is invasive is counted, and missing, of the breasts with cancer alone.
+    """
 
     sources: tuple[str, ...]
     n_images: int
@@ -47,7 +53,7 @@ class FoldFacts:
 
 @dataclass(frozen=True, slots=True)
 class RunEvidence:
-    """All that is at hand of a run; what is None, a card calls a gap.
+    """All that is at hand of a run, or of anybody's scores; what is None, a card calls a gap.
 
     Attributes:
         evaluation: of its scores.
@@ -57,6 +63,9 @@ class RunEvidence:
         cohort: of the manifest.
         folds: that were scored, each by a network that was trained on none of its patients.
         flow: from found to used.
+        comparisons: with other scores.
+        readers: beside the scores.
+        has_pictures: whether the report shows the most telling calls.
     """
 
     evaluation: Evaluation
@@ -66,6 +75,15 @@ class RunEvidence:
     cohort: CohortFacts | None = None
     folds: tuple[FoldFacts, ...] = ()
     flow: DataFlow | None = None
+    comparisons: tuple[NamedComparison, ...] = ()
+    readers: ReadersOnRoc | None = None
+    has_pictures: bool = False
+
+    @property
+    def is_of_run(self) -> bool:
+        """Whether anything of a run is at hand; a cohort is known of a table of scores too."""
+        left = (self.environment, self.recipe, self.preparation, self.flow)
+        return bool(self.folds) or any(each is not None for each in left)
 
     @property
     def settings(self) -> Mapping[str, str]:
@@ -84,6 +102,9 @@ def describe_cohort(manifest: pl.DataFrame) -> CohortFacts:
     """The facts of a manifest. Columns that hold nothing are missing for all, and are not counted."""
     breasts = manifest.group_by(BREAST, maintain_order=True).agg(pl.exclude(BREAST).drop_nulls().first())
     ages = breasts["age_years"].drop_nulls()
+    described = {
+        name: breasts.filter(pl.col("cancer"))[name] if name in _OF_CASES else breasts[name] for name in _DESCRIBED
+    }
     quantiles = [ages.quantile(share, "linear") for share in (0.05, 0.5, 0.95)]
     low, middle, high = (0.0 if value is None else value for value in quantiles)
     return CohortFacts(
@@ -96,10 +117,10 @@ def describe_cohort(manifest: pl.DataFrame) -> CohortFacts:
         n_patients=manifest["patient_id"].n_unique(),
         age_years=None if ages.is_empty() else (low, middle, high),
         counts={
-            **{name: _count(breasts[name]) for name in _DESCRIBED[1:] if not breasts[name].is_null().all()},
+            **{name: _count(described[name]) for name in _DESCRIBED[1:] if not described[name].is_null().all()},
             "view": _count(manifest["view"]),
         },
-        n_missing={name: breasts[name].null_count() for name in _DESCRIBED},
+        n_missing={name: column.null_count() for name, column in described.items()},
     )
 
 
@@ -124,12 +145,29 @@ def name_counts(counts: tuple[tuple[str, int], ...]) -> str:
     return named if len(counts) <= _NAMED_AT_MOST else f"{named} and {len(counts) - _NAMED_AT_MOST} more"
 
 
+def name_missing(cohort: CohortFacts) -> str:
+    """How often what is not recorded is missing, and of how many; empty where nothing is."""
+    parts = []
+    for n, whose, of_cases in ((cohort.n_breasts, "breasts", False), (cohort.n_cases, "with cancer", True)):
+        missing = {name: count for name, count in cohort.n_missing.items() if count and (name in _OF_CASES) is of_cases}
+        named = ", ".join(f"{name.replace('_', ' ')} of {count:,}" for name, count in missing.items())
+        parts += [f"of {n:,} {whose}: {named}"] if named else []
+    return "; ".join(parts)
+
+
+def name_who_is_counted(column: str) -> str:
+    """Of what a column of a manifest is counted."""
+    return "images" if column == "view" else "breasts with cancer" if column in _OF_CASES else "breasts"
+
+
 def tell_estimate(figure: Estimate) -> str:
     """A figure with its interval, and why one of them is missing."""
     if figure.value is None:
         return figure.reason or "undefined"
     value, interval = format_decimal(figure.value), figure.interval
-    return f"{value} ({figure.reason})" if interval is None else f"{value} ({interval.low:.3f} to {interval.high:.3f})"
+    if interval is None:
+        return f"{value} ({figure.reason})"
+    return f"{value} ({format_decimal(interval.low)} to {format_decimal(interval.high)})"
 
 
 def markdown_template(name: str) -> Template:
@@ -147,6 +185,7 @@ def markdown_template(name: str) -> Template:
         share=format_share,
         estimate=tell_estimate,
         counts=name_counts,
+        counted=name_who_is_counted,
         words=lambda name: name.replace("_", " "),
     )
     environment.globals["gap"] = Written(GAP)
