@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mammoscope.cli.console import JsonOption, WorkersOption, print_summary, progress_bar, resolve_workers, warn
+from mammoscope.errors import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mammoscope.inference.explain import ExplainedFiles
     from mammoscope.inference.explained import ExplainedImage
     from mammoscope.inference.heat_pictures import ExamDrawing
 
-_SENTENCES_SHOWN = 20
+_SENTENCES_SHOWN = 3
 
 
 def explain(
@@ -40,11 +42,12 @@ def explain(
     """
     from mammoscope.inference.bundle import open_bundle
     from mammoscope.inference.explain import explain_files
-    from mammoscope.inference.explained import write_map, write_peaks
+    from mammoscope.inference.explained import write_map, write_peaks, write_rejected
     from mammoscope.inference.heat import HeatMapper
     from mammoscope.inference.inputs import choose_decoders, read_inputs
     from mammoscope.learning.scoring import choose_device
 
+    _refuse_exported(run)
     bundle = open_bundle(run, choose_device(device))
     mapper = HeatMapper(bundle)
     output.mkdir(parents=True, exist_ok=True)
@@ -53,16 +56,17 @@ def explain(
         decode = choose_decoders(given, n_workers=resolve_workers(workers))
         explained = explain_files(mapper, given.tasks, decode=decode, advance=advance, n_peaks=peaks)
     write_peaks(explained.images, output)
+    write_rejected(explained.rejections, output)
     if maps:
         for image in explained.images:
             write_map(image, output / "maps" / f"{image.alias}.npz")
     n_drawn = _draw(explained.images, output, n_workers=resolve_workers(workers))
-    for rejection in explained.rejections[:_SENTENCES_SHOWN]:
-        warn(f"refused ({rejection.code}): {rejection.sentence}")
+    _warn(explained)
     facts = {
         "images_explained": len(explained.images),
         "images_drawn": n_drawn,
         "images_refused": len(explained.rejections),
+        "images_missing": explained.n_missing,
         "images_without_a_peak": sum(not image.peaks for image in explained.images),
         "folds": ", ".join(str(fold) for fold in bundle.run.trained_folds),
         "heat_maps": output / "heatmaps",
@@ -70,6 +74,32 @@ def explain(
         "peaks": output / "peaks.csv",
     }
     print_summary("explained", facts, as_json=as_json)
+
+
+def _refuse_exported(run: Path) -> None:
+    """Refuse exported networks, which give no gradients.
+
+    Raises:
+        RunError: the folder holds exported networks and no run.
+    """
+    from mammoscope.inference.exported import RECORD_NAME
+
+    if (run / RECORD_NAME).is_file() and not (run / "environment.json").is_file():
+        raise RunError(
+            f"{run}: found exported networks, which cannot be explained, expected a run folder; give the run that they "
+            "were exported from"
+        )
+
+
+def _warn(explained: "ExplainedFiles") -> None:
+    """A few of the refused, and how many there are of the rest and of the missing."""
+    for rejection in explained.rejections[:_SENTENCES_SHOWN]:
+        warn(f"refused ({rejection.code}): {rejection.sentence}")
+    n_more = len(explained.rejections) - _SENTENCES_SHOWN
+    if n_more > 0:
+        warn(f"refused {n_more} more; rejected.parquet lists them")
+    if explained.n_missing:
+        warn(f"the table names {explained.n_missing} images that have no file; they are left out")
 
 
 def _draw(images: "Sequence[ExplainedImage]", output: Path, *, n_workers: int) -> int:

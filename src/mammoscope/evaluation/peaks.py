@@ -68,6 +68,28 @@ def find_peaks(heat: Heat, *, n_most: int = MOST_PEAKS) -> tuple[Peak, ...]:
     return tuple(peaks[:n_most])
 
 
+def find_peaks_of_file(heat: Heat, placement: Placement, *, n_most: int = MOST_PEAKS) -> tuple[Peak, ...]:
+    """The peaks of the part of a map that lies on the picture, the highest first, in pixels of the file.
+
+    Raises:
+        UserInputError: as `find_peaks`.
+    """
+    return tuple(
+        peak_in_original(peak, heat.shape, placement)
+        for peak in find_peaks(keep_content(heat, placement), n_most=n_most)
+    )
+
+
+def keep_content(heat: Heat, placement: Placement) -> Heat:
+    """The heat whose place lies on the picture, and 0 for the black beside it; a place lies where its centre does."""
+    content = (placement.content_top, placement.content_shape[0]), (0, placement.content_shape[1])
+    on_rows, on_columns = (
+        _lie_within(n_places, n_pixels, first, first + length)
+        for n_places, n_pixels, (first, length) in zip(heat.shape, placement.canvas_shape, content, strict=True)
+    )
+    return np.where(on_rows[:, None] & on_columns, heat, np.float32(0))
+
+
 def peak_in_original(peak: Peak, heat_shape: tuple[int, int], placement: Placement) -> Peak:
     """A peak of a map that covers a canvas, in pixels of the original; its box in whole ones, within what was cut out.
 
@@ -94,8 +116,8 @@ def peak_in_original(peak: Peak, heat_shape: tuple[int, int], placement: Placeme
             max(min(whole.bottom, cut.bottom), cut.top + 1),
             max(min(whole.right, cut.right), cut.left + 1),
         ),
-        row=float(np.clip(row, cut.top, cut.bottom)),
-        column=float(np.clip(column, cut.left, cut.right)),
+        row=float(np.clip(row, cut.top, cut.bottom - 0.5)),  # in the last pixel, not at its far edge
+        column=float(np.clip(column, cut.left, cut.right - 0.5)),
         value=peak.value,
         share=peak.share,
     )
@@ -104,6 +126,13 @@ def peak_in_original(peak: Peak, heat_shape: tuple[int, int], placement: Placeme
 def hits(peak: Peak, lesions: Iterable[Box]) -> bool:
     """Whether the place of a peak lies in one of the boxes: the pointing game (Zhang et al. 2018, arXiv:1608.00507)."""
     return any(box.top <= peak.row <= box.bottom and box.left <= peak.column <= box.right for box in lesions)
+
+
+def _lie_within(n_places: int, n_pixels: int, first: float, end: float) -> NDArray[np.bool_]:
+    """Which of the places that part so many pixels evenly have their centre between two of them; (place,)."""
+    centres = (np.arange(n_places) + 0.5) * n_pixels / n_places
+    inside: NDArray[np.bool_] = (centres > first) & (centres < end)
+    return inside
 
 
 def _list_tops(positive: Heat, *, least: float) -> list[tuple[int, int]]:

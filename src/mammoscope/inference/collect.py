@@ -20,7 +20,8 @@ from mammoscope.learning.table_inputs import TableEncoder, TableGap, count_gaps
 
 Floats = NDArray[np.float64]
 
-_ORDER: Final = ("patient_id", "exam_id", "laterality", "image_id")
+ORDER: Final = ("patient_id", "exam_id", "laterality", "image_id")
+"""How the images of a result are sorted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +69,13 @@ def collect_prediction(
     pictures = known.filter(is_scored).unique("key", keep="first", maintain_order=True).sort("number")
     refused = known.filter(~is_scored).join(pictures, on="key", how="anti").unique("key", maintain_order=True)
     rejections = [Rejection(*row) for row in refused.select("name", "path", "code", "sentence").iter_rows()]
-    pictures, second = _part_duplicates(pictures)
-    pictures, mixed = _part_mixed(pictures)
+    pictures, second = part_duplicates(pictures)
+    pictures, mixed = part_mixed(pictures)
     rejections += [*second, *mixed]
     if pictures.is_empty():
         first = f"; the first: {min(rejections, key=lambda each: each.path).sentence}" if rejections else ""
         raise UserInputError(f"none of {len(tasks)} files can be scored{first}")
-    pictures = pictures.sort(*_ORDER)
+    pictures = pictures.sort(*ORDER)
     logits, has_seen = _gather_logits(pictures, known.filter(is_scored), n_networks)
     image_scores = _tabulate_images(pictures, logits, has_seen)
     breast_scores = _combine(image_scores, logits, has_seen, combination)
@@ -89,7 +90,7 @@ def collect_prediction(
     )
 
 
-def _part_duplicates(pictures: pl.DataFrame) -> tuple[pl.DataFrame, list[Rejection]]:
+def part_duplicates(pictures: pl.DataFrame) -> tuple[pl.DataFrame, list[Rejection]]:
     """The first file of each image, in the order of the tasks, and the others refused."""
     first = pl.col("name").first().over("image_id")
     seconds = pictures.with_columns(first=first).filter(pl.col("name") != pl.col("first"))
@@ -106,7 +107,7 @@ def _part_duplicates(pictures: pl.DataFrame) -> tuple[pl.DataFrame, list[Rejecti
     return pictures.filter(pl.col("name") == first), rejections
 
 
-def _part_mixed(pictures: pl.DataFrame) -> tuple[pl.DataFrame, list[Rejection]]:
+def part_mixed(pictures: pl.DataFrame) -> tuple[pl.DataFrame, list[Rejection]]:
     """The images of exams of one patient, and the others refused."""
     is_mixed = pl.col("patient_id").n_unique().over("exam_id") > 1
     rejections = []

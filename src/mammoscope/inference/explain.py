@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from mammoscope.errors import UserInputError
-from mammoscope.evaluation.peaks import MOST_PEAKS, Heat, find_peaks, peak_in_original
-from mammoscope.exam import Mammogram, group_into_exams
+from mammoscope.evaluation.peaks import MOST_PEAKS, Heat, find_peaks_of_file
 from mammoscope.imaging.batch import Rejection
-from mammoscope.imaging.verdict import Verdict, refusal
+from mammoscope.imaging.verdict import Verdict
+from mammoscope.inference.collect import ORDER, part_duplicates, part_mixed
 from mammoscope.inference.decoders import Decoders
 from mammoscope.inference.explained import ExplainedImage, Said
 from mammoscope.inference.heat import HeatMapper
@@ -26,10 +27,14 @@ _NO_PIXELS = np.empty((0, 0), dtype=np.uint8)
 
 @dataclass(frozen=True, slots=True)
 class ExplainedFiles:
-    """All files that could be explained, by patient, exam, side and image, and those that could not."""
+    """All files that could be explained, by patient, exam, side and image, and those that could not, by path.
+
+    `n_missing` images of the table have no file; they are not among the rejections.
+    """
 
     images: tuple[ExplainedImage, ...]
     rejections: tuple[Rejection, ...]
+    n_missing: int = 0
 
 
 def explain_files(
@@ -45,20 +50,19 @@ def explain_files(
     Raises:
         UserInputError: not one file can be.
     """
-    rejections: list[Rejection] = []
+    refused: list[Rejection] = []
     files: list[PreparedFile] = []
     heats: list[Heat] = []
     logits: list[tuple[PictureLogits, ...]] = []
-    prepared = _prepared(tasks, decode, advance, rejections)
+    prepared = _prepared(tasks, decode, advance, refused)
     while batch := list(islice(prepared, _BATCH)):
         rows = tabulate_facts(batch) if mapper.bundle.encoders else None
         explanation = mapper.explain([each.pixels for each in batch], rows)
         heats += explanation.heats
         logits.append(explanation.by_network)
         files += [replace(each, pixels=_NO_PIXELS) for each in batch]  # what was explained is not kept
-    mixed = _find_mixed_exams(files)
-    rejections += [_reject_mixed(each) for each in files if each.mammogram.exam_id in mixed]
-    kept = _order_of_rows(files, mixed)
+    kept, doubtful = _choose(files)
+    rejections, n_missing = tell_refused([*refused, *doubtful], tasks)
     if not kept:
         first = f"; the first: {rejections[0].sentence}" if rejections else ""
         raise UserInputError(f"none of {len(tasks)} files can be explained{first}")
@@ -68,60 +72,62 @@ def explain_files(
         _explained(files[place], task_by_name[files[place].name], heats[place], each, n_peaks)
         for place, each in zip(kept, said, strict=True)
     )
-    return ExplainedFiles(images, tuple(sorted(rejections, key=lambda rejection: rejection.path)))
+    return ExplainedFiles(images, rejections, n_missing)
 
 
 def _prepared(
     tasks: Sequence[ScoringTask], decode: Decoders, advance: Callable[[int], None], rejections: list[Rejection]
 ) -> Iterator[PreparedFile]:
-    """The prepared files in the order of the tasks; an image that stands in two files is taken from the first."""
-    name_by_image: dict[str, str] = {}
+    """The prepared files in the order of the tasks."""
     with closing(decode(tasks)) as outcomes:
         for outcome in outcomes:
             advance(1)
             if isinstance(outcome, Rejection):
                 rejections.append(outcome)
-            elif (first := name_by_image.setdefault(outcome.mammogram.image_id, outcome.name)) != outcome.name:
-                rejections.append(_reject(outcome, Verdict.DUPLICATE, f"the same image as in {first}"))
             else:
                 yield outcome
 
 
-def _find_mixed_exams(files: Sequence[PreparedFile]) -> set[str]:
-    """The exams whose images cannot all be of one visit of one patient."""
-    mammograms_by_exam: dict[str, list[Mammogram]] = {}
-    for each in files:
-        mammograms_by_exam.setdefault(each.mammogram.exam_id, []).append(each.mammogram)
-    found = set()
-    for exam_id, mammograms in mammograms_by_exam.items():
-        try:
-            group_into_exams(mammograms)
-        except UserInputError:
-            found.add(exam_id)
-    return found
+def _choose(files: Sequence[PreparedFile]) -> tuple[list[int], list[Rejection]]:
+    """The places of the files that are kept, by patient, exam, side and image, and the others refused, as predicted."""
+    rows = [
+        {
+            "place": place,
+            "name": each.name,
+            "path": str(each.path),
+            "image_id": each.mammogram.image_id,
+            "patient_id": each.mammogram.patient_id,
+            "exam_id": each.mammogram.exam_id,
+            "laterality": each.mammogram.laterality.value,
+        }
+        for place, each in enumerate(files)
+    ]
+    table = pl.DataFrame(rows, schema={"place": pl.Int64} | dict.fromkeys(("name", "path", *ORDER), pl.String))
+    table, second = part_duplicates(table)
+    table, mixed = part_mixed(table)
+    return table.sort(*ORDER)["place"].to_list(), [*second, *mixed]
 
 
-def _reject_mixed(prepared: PreparedFile) -> Rejection:
-    return _reject(prepared, Verdict.MIXED_PATIENTS, "a study whose files name several patients")
+def tell_refused(rejections: Sequence[Rejection], tasks: Sequence[ScoringTask]) -> tuple[tuple[Rejection, ...], int]:
+    """The refused by path, their sentences without an id of the table, and how many images have no file at all."""
+    absent = {task.name for task in tasks if not task.stamp}
+    missing = {each.image_id for each in rejections if each.image_id in absent and each.code == Verdict.UNREADABLE}
+    call_by_name = _number([task for task in tasks if task.name not in missing])
+    told = [_call(each, call_by_name[each.image_id]) for each in rejections if each.image_id not in missing]
+    return tuple(sorted(told, key=lambda each: each.path)), len(missing)
 
 
-def _reject(prepared: PreparedFile, verdict: Verdict, found: str) -> Rejection:
-    expected, advice = {
-        Verdict.DUPLICATE: ("each image once", "remove one of the files"),
-        Verdict.MIXED_PATIENTS: ("one patient", "correct the Patient ID of its files"),
-    }[verdict]
-    error = refusal(verdict, prepared.name, found=found, expected=expected, advice=advice)
-    return Rejection(prepared.name, str(prepared.path), error.code, error.sentence)
+def _number(tasks: Sequence[ScoringTask]) -> dict[str, str]:
+    """How sentences call the files, "file 7" for the seventh in the order of the paths; without a table they do so."""
+    in_order = sorted(tasks, key=lambda task: task.path)
+    return {
+        task.name: task.name if task.mammogram is None else f"file {number}"
+        for number, task in enumerate(in_order, start=1)
+    }
 
 
-def _order_of_rows(files: Sequence[PreparedFile], left_out: set[str]) -> list[int]:
-    """The places of the files that are kept, by patient, exam, side and image."""
-
-    def key(place: int) -> tuple[str, str, str, str]:
-        mammogram = files[place].mammogram
-        return mammogram.patient_id, mammogram.exam_id, mammogram.laterality.value, mammogram.image_id
-
-    return sorted((place for place, each in enumerate(files) if each.mammogram.exam_id not in left_out), key=key)
+def _call(rejection: Rejection, name: str) -> Rejection:
+    return replace(rejection, sentence=f"{name}: {rejection.sentence.removeprefix(f'{rejection.image_id}: ')}")
 
 
 def _say(
@@ -160,6 +166,6 @@ def _explained(prepared: PreparedFile, task: ScoringTask, heat: Heat, said: Said
         mammogram=prepared.mammogram,
         placement=placement,
         heat=heat,
-        peaks=tuple(peak_in_original(peak, heat.shape, placement) for peak in find_peaks(heat, n_most=n_peaks)),
+        peaks=find_peaks_of_file(heat, placement, n_most=n_peaks),
         said=said,
     )

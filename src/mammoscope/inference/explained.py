@@ -1,7 +1,7 @@
 """What is known of an explained image, and the table of peaks: the part without torch, for worker processes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import polars as pl
 from mammoscope.evaluation.peaks import Heat, Peak
 from mammoscope.exam import Mammogram
 from mammoscope.files import replacing, sha256_of_bytes, write_json
+from mammoscope.imaging.batch import Rejection
 from mammoscope.imaging.canvas import Placement
 from mammoscope.inference.reading import ScoringTask
 
@@ -124,6 +125,13 @@ def write_peaks(images: Sequence[ExplainedImage], folder: Path) -> None:
         peaks = peaks_by_image.get((image.mammogram.image_id,), table.clear())
         entries.append(_identify(image) | {"peaks": peaks.select(own).to_dicts()})
     write_json(folder / "peaks.json", {"schema_version": PEAKS_VERSION, "images": entries})
+
+
+def write_rejected(rejections: Sequence[Rejection], folder: Path) -> None:
+    """Write the refused as rejected.parquet, with their paths and reasons."""
+    columns = {field.name: pl.String for field in fields(Rejection)}
+    with replacing(folder / "rejected.parquet") as beside:
+        pl.DataFrame([asdict(each) for each in rejections], schema=columns).write_parquet(beside)
 
 
 def write_map(image: ExplainedImage, path: Path) -> None:

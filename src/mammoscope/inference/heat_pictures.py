@@ -19,12 +19,12 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from mammoscope.anatomy import Laterality, View
 from mammoscope.evaluation.peaks import Heat, Peak
 from mammoscope.files import replacing
+from mammoscope.imaging.breast import Box
 from mammoscope.imaging.canvas import CanvasPixels, Placement
 from mammoscope.inference.explained import ExplainedImage
 from mammoscope.inference.reading import PreparedFile, prepare_file
@@ -39,6 +39,9 @@ _DPI = 100
 _IMAGE_IN = 10.24  # the height: 1,024 pixels, as many as the usual canvas has rows
 _TILE_IN = (3.6, 5.4)  # width and height of a view in the hang
 _BAR_IN = 1.3
+_BACKING: dict[str, Any] = {"facecolor": _GROUND, "edgecolor": "none", "alpha": 0.75, "pad": 2}
+_LABEL_LAYER = 10  # over all boxes
+_NEAR_TOP = 0.05  # of the picture's rows: a label above a box that begins there would stand in the title
 _N_BOXES = 3  # that are drawn; the table has all
 _NOTE = "Research software, no diagnosis."
 
@@ -70,7 +73,7 @@ def draw_exam(drawing: ExamDrawing) -> int:
         prepared = prepare_file(image.task)
         if isinstance(prepared, PreparedFile):
             shown.append(Shown(image, prepared.pixels))
-    top = find_top(each.image.heat for each in shown)
+    top = find_top(heat_on_content(each.image.heat, each.image.placement) for each in shown)
     for each in shown:
         save(draw_overlay(each, top), drawing.folder / "heatmaps" / f"{each.image.alias}.png")
     if shown:
@@ -94,7 +97,7 @@ def draw_overlay(shown: Shown, top: float) -> Figure:
     axes = figure.subplots()
     draw_image(axes, shown, top)
     for peak in shown.image.peaks[:_N_BOXES]:
-        _write_share(axes, peak)
+        _write_share(axes, peak, box)
     said = shown.image.said
     axes.set_title(f"{name_view(shown.image)}   score {said.score:.3f}   breast {said.breast_score:.3f}", color=_INK)
     axes.tick_params(colors=_MUTED, labelsize=8)
@@ -220,16 +223,25 @@ def _draw_tile(axes: Axes, side: Laterality, name: str, shown: Shown | None, top
         axes.invert_xaxis()
     said = shown.image.said
     weight = "" if said.view_share is None else f"\nshare {said.view_share:.0%}"
-    text = axes.text(
-        y=0.98, s=f"{name_view(shown.image)}\n{said.score:.3f}{weight}", color=_INK, fontsize=11, va="top", **outer
+    label = f"{name_view(shown.image)}\n{said.score:.3f}{weight}"
+    axes.text(y=0.98, s=label, color=_INK, fontsize=11, va="top", zorder=_LABEL_LAYER, bbox=_BACKING, **outer)
+
+
+def _write_share(axes: Axes, peak: Peak, cut: Box) -> None:
+    """The share of a peak above its box, or within it at the top of the picture, towards the picture's middle."""
+    is_near_top = peak.box.top - cut.top < _NEAR_TOP * cut.rows
+    is_left = peak.box.left + peak.box.right < cut.left + cut.right
+    axes.text(
+        peak.box.left if is_left else peak.box.right,
+        peak.box.top,
+        f"{peak.share:.0%}",
+        color=_INK,
+        fontsize=10,
+        ha="left" if is_left else "right",
+        va="top" if is_near_top else "bottom",
+        zorder=_LABEL_LAYER,
+        bbox=_BACKING,
     )
-    text.set_path_effects([withStroke(linewidth=3, foreground=_GROUND)])
-
-
-def _write_share(axes: Axes, peak: Peak) -> None:
-    """The share of a peak above its box."""
-    text = axes.text(peak.box.left, peak.box.top, f"{peak.share:.0%}", color=_INK, fontsize=10, va="bottom")
-    text.set_path_effects([withStroke(linewidth=3, foreground=_GROUND)])
 
 
 def _draw_bar(figure: Figure, axes: list[Axes], top: float) -> None:

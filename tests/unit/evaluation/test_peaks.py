@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mammoscope.errors import UserInputError
-from mammoscope.evaluation.peaks import Heat, Peak, find_peaks, hits, peak_in_original
+from mammoscope.evaluation.peaks import Heat, Peak, find_peaks, find_peaks_of_file, hits, keep_content, peak_in_original
 from mammoscope.imaging.breast import Box
 from mammoscope.imaging.canvas import Placement
 
@@ -101,7 +101,29 @@ def test_a_box_in_pixels_of_the_file_worked_by_hand(*, is_flipped: bool, box: Bo
 def test_a_box_beside_what_was_cut_out_is_brought_to_its_edge() -> None:
     peak = Peak(Box(0, 12, 2, 16), row=1.0, column=14.0, value=3.0, share=0.25)  # in the black of the canvas
     found = peak_in_original(peak, (32, 16), Placement(**PLACEMENT, is_flipped=False))  # type: ignore[arg-type]
-    assert (found.box, found.row, found.column) == (Box(100, 109, 101, 110), 100.0, 110.0)
+    assert (found.box, found.row, found.column) == (Box(100, 109, 101, 110), 100.0, 109.5)
+
+
+@pytest.mark.parametrize(
+    ("is_flipped", "box", "column"), [(False, Box(136, 94, 144, 110), 106.0), (True, Box(136, 30, 144, 46), 34.0)]
+)
+def test_heat_in_the_black_beside_the_picture_is_no_peak(*, is_flipped: bool, box: Box, column: float) -> None:
+    """Map 32 x 16 of 4 canvas pixels: the picture is canvas rows 14 to 114 and columns 0 to 40, places 0 to 9."""
+    heat = np.zeros((32, 16), dtype=np.float32)
+    heat[8, 8:16] = [1, 2, 3, 4, 5, 6, 7, 8]  # rises to the black on the right
+    heat[[0, 2, 29, 31], 3] = 9  # above and below: the centre of row 2 is canvas row 10, that of row 29 is 118
+    placement = Placement(**PLACEMENT, is_flipped=is_flipped)  # type: ignore[arg-type]
+    kept = keep_content(heat, placement)
+    assert {(int(row), int(column)) for row, column in np.argwhere(kept)} == {(8, 8), (8, 9)}
+    (peak,) = find_peaks_of_file(heat, placement)
+    # columns 8 and 9 are canvas 32 to 40, 64 to 80 of the 80 from the wall; row 8 is canvas 32 to 36, file 136 to 144
+    assert (peak.box, peak.row, peak.column, peak.share) == (box, 140.0, column, 1.0)
+
+
+def test_a_picture_that_fills_the_canvas_keeps_all_its_heat() -> None:
+    whole = PLACEMENT | {"content_shape": (128, 64), "content_top": 0}
+    heat = bumps((10, 12, 1.0), (39, 59, 2.0))
+    assert np.array_equal(keep_content(heat, Placement(**whole, is_flipped=False)), heat)  # type: ignore[arg-type]
 
 
 def test_a_peak_hits_a_lesion_that_holds_its_place() -> None:

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +12,22 @@ from mammoscope.exam import Mammogram
 from mammoscope.imaging.breast import Box
 from mammoscope.imaging.canvas import Placement
 from mammoscope.imaging.prepare import PrepareSettings
+from mammoscope.inference import heat_pictures
 from mammoscope.inference.explained import ExplainedImage, Said
 from mammoscope.inference.heat_pictures import (
+    ExamDrawing,
     Shown,
     arrange,
     colour,
     content_of,
+    draw_exam,
     draw_hang,
     draw_overlay,
     find_top,
     heat_on_content,
     save,
 )
-from mammoscope.inference.reading import ScoringTask
+from mammoscope.inference.reading import PreparedFile, ScoringTask
 
 Show = Callable[..., Shown]
 
@@ -140,6 +144,45 @@ def test_the_overlay_has_the_pixels_of_the_file_along_its_axes(show: Show) -> No
     assert (axes.get_xlim(), axes.get_ylim()) == ((30, 110), (300, 100))
     assert axes.get_title() == "R CC   score 0.500   breast 0.500"
     assert [text.get_text() for text in axes.texts] == ["100%"]
+
+
+@pytest.mark.parametrize(("top", "below"), [(100, True), (104, True), (120, False)])
+def test_a_share_never_stands_in_the_title(show: Show, *, top: int, below: bool) -> None:
+    """The picture begins at row 100 of the file and has 200 rows, a twentieth of which are 10."""
+    shown = show("a", "R", "CC")
+    peak = Peak(Box(top, 46, 140, 78), 130.0, 62.0, 2.0, 1.0)
+    axes = draw_overlay(Shown(replace(shown.image, peaks=(peak,)), shown.pixels), 2.0).axes[0]
+    (text,) = axes.texts
+    assert text.get_verticalalignment() == ("top" if below else "bottom")
+
+
+def test_labels_have_a_dark_backing_and_lie_over_the_boxes(show: Show) -> None:
+    shown = show("a", "R", "CC")
+    for figure in (draw_overlay(shown, 2.0), draw_hang([shown], 2.0)):
+        axes = figure.axes[0]
+        assert axes.patches
+        for text in axes.texts:
+            assert text.get_zorder() > max(patch.get_zorder() for patch in axes.patches)
+            backing = text.get_bbox_patch()
+            assert backing is not None
+            assert backing.get_facecolor() == (0, 0, 0, 0.75)
+
+
+def test_heat_beside_the_picture_does_not_pale_the_colours(
+    show: Show, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = show("a", "R", "CC")
+    heat = shown.image.heat.copy()
+    heat[5, 14] = 50.0  # on the black of the canvas; the picture has columns 0 to 9
+    image = replace(shown.image, heat=heat)
+    prepared = PreparedFile("a", Path("a"), image.mammogram, shown.pixels, image.placement)
+    tops: list[float] = []
+    monkeypatch.setattr(heat_pictures, "prepare_file", lambda _: prepared)
+    monkeypatch.setattr(heat_pictures, "draw_overlay", lambda _, top: tops.append(top))
+    monkeypatch.setattr(heat_pictures, "draw_hang", lambda *_: None)
+    monkeypatch.setattr(heat_pictures, "save", lambda *_: None)
+    draw_exam(ExamDrawing((image,), tmp_path, "exam"))
+    assert 1.0 < tops[0] <= 2.0  # the one hot place, between its neighbours
 
 
 def test_the_top_is_the_highest_heat_and_never_below_0() -> None:
