@@ -118,10 +118,11 @@ def evaluate(
     folder = output or run or Path("evaluation")
     store = store or _recorded_store(subject)
     around = _surround(subject, store, comparisons, readers=placed, localisation=found)
-    around = replace(around, remarks=(*around.remarks, *told))
+    remarks = (*evaluation.remarks, *subject.remarks, *told)
+    around = replace(around, remarks=remarks)
     evidence = _gather(subject, evaluation, folder=run, store=store)
     _write(folder, evidence, around)
-    for remark in (*subject.remarks, *told):
+    for remark in remarks:
         warn(remark)
     _print(evaluation, report=folder / "report.html", as_json=as_json)
 
@@ -223,16 +224,13 @@ def _surround(
     """What stands on the page beside the figures."""
     from mammoscope.evaluation.report import Surroundings, facts_of
 
-    beside = Surroundings(
-        name=subject.name, comparisons=comparisons, remarks=subject.remarks, readers=readers, localisation=localisation
-    )
+    beside = Surroundings(name=subject.name, comparisons=comparisons, readers=readers, localisation=localisation)
     if subject.run is None:
         return beside
     pictures, why_no_pictures = _pictures(subject.run, store)
     environment = subject.run.environment
     return replace(
         beside,
-        remarks=(),
         pictures=pictures,
         why_no_pictures=why_no_pictures,
         facts=facts_of(environment),

@@ -10,7 +10,7 @@ from mammoscope.errors import TableError, UserInputError
 from mammoscope.evaluation.bootstrap import BootstrapSettings
 from mammoscope.evaluation.cross_calibration import CalibrationReport, part_patients, report_calibration
 from mammoscope.evaluation.cross_fitting import cross_fit
-from mammoscope.evaluation.grouping import COLUMNS, Grouping, group_sample, level_of
+from mammoscope.evaluation.grouping import COLUMNS, Grouping, group_sample, level_of, tell_ungrouped
 from mammoscope.evaluation.headline import LevelResult, RocBand, measure_level
 from mammoscope.evaluation.levels import Level, LevelRules, LevelSample, sample_level
 from mammoscope.evaluation.operating_points import OperatingPoints, OperatingPointSettings
@@ -73,7 +73,8 @@ class Evaluation:
     """Everything that was measured on a table of scores.
 
     `levels` begins with the one that leads: breasts, or else exams, or else images. `folds` says on what thresholds and
-    recalibration are cross-fitted. `operating_points` is None where nothing is of breasts.
+    recalibration are cross-fitted. `operating_points` is None where nothing is of breasts. `remarks` are what is to be
+    known of the figures before they are read, a sentence each.
     """
 
     bootstrap: BootstrapSettings
@@ -87,6 +88,7 @@ class Evaluation:
     calibration: CalibrationReport
     groupings: tuple[GroupingResult, ...]
     stability: Stability
+    remarks: tuple[str, ...]
 
     @property
     def main(self) -> LevelResult:
@@ -130,6 +132,7 @@ class EvaluationPlan:
     settings: EvaluationSettings
     targets: OperatingPointSettings
     operating_points: OperatingPoints | None
+    remarks: tuple[str, ...]
 
     @property
     def n_replicates(self) -> int:
@@ -172,7 +175,8 @@ def plan_evaluation(
     if operating_points is not None and (folds == DEALT or operating_points.prevalence != settings.prevalence):
         operating_points = None
     groupings = tuple(_group(sample, samples[0].level, [scores, *facts], settings.columns) for sample in samples)
-    return EvaluationPlan(tuple(samples), groupings, folds, settings, targets, operating_points)
+    remarks = tell_ungrouped(samples[0], [scores, *facts], settings.columns)
+    return EvaluationPlan(tuple(samples), groupings, folds, settings, targets, operating_points, remarks)
 
 
 def evaluate(plan: EvaluationPlan, *, advance: Callable[[int], None] = lambda _: None) -> Evaluation:
@@ -192,6 +196,8 @@ def evaluate(plan: EvaluationPlan, *, advance: Callable[[int], None] = lambda _:
         prevalence=settings.prevalence,
         advance=advance,
     )
+    stability = _measure_stability(main, settings, has_folds=plan.folds == OF_THE_TABLE, advance=advance)
+    of_folds = None if stability.folds is None else stability.folds.remark
     return Evaluation(
         bootstrap=settings.bootstrap,
         prevalence=settings.prevalence,
@@ -210,7 +216,8 @@ def evaluate(plan: EvaluationPlan, *, advance: Callable[[int], None] = lambda _:
         operating_points=points,
         calibration=calibration,
         groupings=_measure_groupings(plan, points, advance),
-        stability=_measure_stability(main, settings, has_folds=plan.folds == OF_THE_TABLE, advance=advance),
+        stability=stability,
+        remarks=plan.remarks if of_folds is None else (*plan.remarks, of_folds),
     )
 
 

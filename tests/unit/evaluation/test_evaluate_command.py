@@ -292,7 +292,7 @@ def test_marks_in_images_of_unknown_outcome_are_left_out_and_counted(
     sentence = "marks: 2 of 3 marks and 1 of 2 lesions are left out, whose images have no known outcome"
     assert f"warning: {sentence}" in result.stderr
     content = json.loads((run / "evaluation.json").read_text())
-    assert content["remarks"] == [sentence]
+    assert content["remarks"] == ["groups: the cohort of the run is not at hand; name it with --cohort", sentence]
     assert (content["localisation"]["n_lesions"], content["localisation"]["n_false_marks"]) == (1, 0)
     assert sentence in (run / "report.html").read_text()
 

@@ -119,6 +119,15 @@ def test_points_of_one_fold_are_judged_on_dealt_parts(cohort: pl.DataFrame) -> N
         assert ours.sensitivity.value is not None
 
 
+def test_what_is_to_be_known_first_is_remarked(cohort: pl.DataFrame) -> None:
+    """Folds that score apart, and a column that is asked for and parts nothing."""
+    apart = cohort.with_columns(score=(pl.col("score") + pl.col("fold")) / 8, dose=1.0)
+    evaluation = evaluate_scores(apart, replace(SETTINGS, columns=(*COLUMNS, "dose")))
+    of_dose, of_folds = evaluation.remarks
+    assert of_dose.startswith("group by dose: all of the 120 scores are in one group, 1;")
+    assert of_folds.startswith("The networks of the folds do not score alike: in 100 %")
+
+
 def test_sizes_are_for_the_confidence_of_the_intervals(cohort: pl.DataFrame) -> None:
     settings = replace(SETTINGS, bootstrap=replace(SETTINGS.bootstrap, confidence=0.8))
     assert {each.confidence for each in evaluate_scores(cohort, settings).stability.sizes} == {0.8}
