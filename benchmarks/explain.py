@@ -29,7 +29,7 @@ import torch
 from learning import Bench, run_phantoms
 from learning_runs import PHANTOMS
 from mammoscope.evaluation.bootstrap import bootstrap_over_patients, number_patients, percentile_interval
-from mammoscope.evaluation.peaks import Peak, find_peaks, hits, peak_in_original
+from mammoscope.evaluation.peaks import Peak, find_peaks, find_peaks_of_file, hits
 from mammoscope.evaluation.scores import list_breasts, read_scores
 from mammoscope.imaging.breast import Box
 from mammoscope.imaging.canvas import CanvasPixels
@@ -141,7 +141,7 @@ def point(game: Game, mapper: HeatMapper) -> list[tuple[str, tuple[Peak, ...]]]:
     return [
         (
             image_id,
-            tuple(peak_in_original(peak, heat.shape, game.store.placement(image_id)) for peak in find_peaks(heat)),
+            find_peaks_of_file(heat, game.store.placement(image_id)),
         )
         for image_id, heat in zip(image_ids, heats, strict=True)
     ]

@@ -120,7 +120,12 @@ def evaluate(
     around = _surround(subject, store, comparisons, readers=placed, localisation=found)
     remarks = (*evaluation.remarks, *subject.remarks, *told)
     around = replace(around, remarks=remarks)
-    evidence = _gather(subject, evaluation, folder=run, store=store)
+    evidence = replace(
+        _gather(subject, evaluation, folder=run, store=store),
+        comparisons=tuple(around.comparisons),
+        readers=around.readers,
+        has_pictures=bool(around.pictures),
+    )
     _write(folder, evidence, around)
     for remark in remarks:
         warn(remark)
@@ -264,11 +269,11 @@ def _gather(subject: "Subject", evaluation: "Evaluation", *, folder: Path | None
     from mammoscope.evaluation.data_flow import read_data_flow
     from mammoscope.evaluation.run_evidence import RunEvidence, describe_cohort, describe_folds
 
+    manifest = next((table for table in subject.facts if set(SCHEMA) <= set(table.columns)), None)
     if subject.run is None or folder is None:
-        return RunEvidence(evaluation=evaluation)
+        return RunEvidence(evaluation=evaluation, cohort=None if manifest is None else describe_cohort(manifest))
     texts = {name: folder / f"{name}.toml" for name in ("recipe", "prepare")}
     recipe, preparation = (path.read_text("utf-8") if path.is_file() else None for path in texts.values())
-    manifest = next((table for table in subject.facts if set(SCHEMA) <= set(table.columns)), None)
     read = partial(
         read_data_flow,
         subject.run.scores,

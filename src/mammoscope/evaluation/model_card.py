@@ -104,8 +104,8 @@ def _tell_share(evaluation: Evaluation) -> Iterator[str]:
         return
     if evaluation.prevalence is not None:
         yield (
-            f"PPV, calibration and all that names a prevalence stand at {format_percent(evaluation.prevalence)}, "
-            "which is taken to be known: do not correct them again. They hold where cases and controls were each "
+            f"PPV, calibration and what names it stand at a prevalence of {format_percent(evaluation.prevalence)}"
+            ", which is taken to be known: do not correct them again. They hold where cases and controls were each "
             "sampled without regard to their scores. Average precision and pF1 that name no prevalence stand at the "
             f"share of cases in the sample, {format_share(share)} of the {main.level}s."
         )

@@ -121,8 +121,9 @@ def test_points_of_one_fold_are_judged_on_dealt_parts(cohort: pl.DataFrame) -> N
 
 def test_what_is_to_be_known_first_is_remarked(cohort: pl.DataFrame) -> None:
     """Folds that score apart, and a column that is asked for and parts nothing."""
-    apart = cohort.with_columns(score=(pl.col("score") + pl.col("fold")) / 8, dose=1.0)
-    evaluation = evaluate_scores(apart, replace(SETTINGS, columns=(*COLUMNS, "dose")))
+    apart = cohort.with_columns(score=(pl.col("score") + pl.col("fold")) / 8)
+    facts = cohort.select("image_id", "patient_id", dose=1.0)
+    evaluation = evaluate_scores(apart, replace(SETTINGS, columns=(*COLUMNS, "dose")), facts=[facts])
     of_dose, of_folds = evaluation.remarks
     assert of_dose.startswith("group by dose: all of the 120 scores are in one group, 1;")
     assert of_folds.startswith("The networks of the folds do not score alike: in 100 %")
