@@ -170,11 +170,19 @@ def _remarks(evaluation: Evaluation) -> list[str]:
     share = main.share_of_cases
     of_chance = (
         f"Average precision, F1 and pF1 depend on the share of cases, here {format_share(share)} of the "
-        f"{main.level}s: scores that know nothing would get an average precision of {share:.3f}, and calling every "
-        f"{main.level} positive a pF1 of {2 * share / (1 + share):.3f}. The highest F1 is that of a threshold chosen "
-        "on these very scores, so expect less on others."
+        f"{main.level}s: {_tell_chance(main.level, share)}. The highest F1 is that of a threshold chosen on these very "
+        "scores, so expect less on others."
     )
-    return [of_chance, *_remark_on_intervals(main.auc.interval, main.auc_delong)]
+    at_prevalence = evaluation.prevalence
+    further = [] if at_prevalence is None else [f"At the prevalence {_tell_chance(main.level, at_prevalence)}."]
+    return [of_chance, *further, *_remark_on_intervals(main.auc.interval, main.auc_delong)]
+
+
+def _tell_chance(level: str, share: float) -> str:
+    return (
+        f"scores that know nothing would get an average precision of {share:.3f}, and calling every {level} positive "
+        f"a pF1 of {2 * share / (1 + share):.3f}"
+    )
 
 
 def _remark_on_intervals(interval: Interval | None, delong: DeLongEstimate) -> list[str]:
