@@ -118,16 +118,9 @@ def evaluate(
     folder = output or run or Path("evaluation")
     store = store or _recorded_store(subject)
     around = _surround(subject, store, comparisons, readers=placed, localisation=found)
-    remarks = (*evaluation.remarks, *subject.remarks, *told)
-    around = replace(around, remarks=remarks)
-    evidence = replace(
-        _gather(subject, evaluation, folder=run, store=store),
-        comparisons=tuple(around.comparisons),
-        readers=around.readers,
-        has_pictures=bool(around.pictures),
-    )
-    _write(folder, evidence, around)
-    for remark in remarks:
+    around = replace(around, remarks=(*evaluation.remarks, *subject.remarks, *told))
+    _write(folder, _gather(subject, evaluation, around, folder=run, store=store), around)
+    for remark in around.remarks:
         warn(remark)
     _print(evaluation, report=folder / "report.html", as_json=as_json)
 
@@ -263,15 +256,24 @@ def _pictures(content: "Run", store: Path | None) -> "tuple[tuple[Picture, ...],
     return pictures, "The prepared store holds none of the images to show, so no pictures are shown."
 
 
-def _gather(subject: "Subject", evaluation: "Evaluation", *, folder: Path | None, store: Path | None) -> "RunEvidence":
+def _gather(
+    subject: "Subject", evaluation: "Evaluation", around: "Surroundings", *, folder: Path | None, store: Path | None
+) -> "RunEvidence":
     """All that is at hand of a run, or of scores alone."""
     from mammoscope.cohort.manifest import SCHEMA
     from mammoscope.evaluation.data_flow import read_data_flow
     from mammoscope.evaluation.run_evidence import RunEvidence, describe_cohort, describe_folds
 
     manifest = next((table for table in subject.facts if set(SCHEMA) <= set(table.columns)), None)
+    beside = RunEvidence(
+        evaluation=evaluation,
+        cohort=None if manifest is None else describe_cohort(manifest),
+        comparisons=tuple(around.comparisons),
+        readers=around.readers,
+        has_pictures=bool(around.pictures),
+    )
     if subject.run is None or folder is None:
-        return RunEvidence(evaluation=evaluation, cohort=None if manifest is None else describe_cohort(manifest))
+        return beside
     texts = {name: folder / f"{name}.toml" for name in ("recipe", "prepare")}
     recipe, preparation = (path.read_text("utf-8") if path.is_file() else None for path in texts.values())
     read = partial(
@@ -284,12 +286,11 @@ def _gather(subject: "Subject", evaluation: "Evaluation", *, folder: Path | None
         flow = read(store=store)
     except (StoreError, ConfigError):  # which was told where its pictures are missed
         flow = read(store=None)
-    return RunEvidence(
-        evaluation=evaluation,
+    return replace(
+        beside,
         environment=subject.run.environment,
         recipe=recipe,
         preparation=preparation,
-        cohort=None if manifest is None else describe_cohort(manifest),
         folds=describe_folds(subject.run.scores),
         flow=flow,
     )
