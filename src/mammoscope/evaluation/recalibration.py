@@ -7,7 +7,7 @@ that within one map the order of the scores, and with it the AUC, stays as it is
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,16 +26,6 @@ METHODS: tuple[Method, ...] = ("temperature", "platt", "isotonic", "beta")
 # beyond, a map is a step: cases and controls are parted by a threshold, and no likelihood has a maximum
 _STEEPEST = 100.0
 _FARTHEST = 1000.0
-
-
-class Recalibrator(Protocol):
-    """A monotone map of scores in [0, 1] to calibrated ones."""
-
-    method: ClassVar[Method]
-
-    def apply(self, scores: Floats) -> Floats:
-        """The calibrated scores, in [0, 1], of the same shape."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -63,11 +62,6 @@ def decode_apart(
     finally:
         crew.dismiss()
         threads.shutdown(cancel_futures=True)
-
-
-def decode_with(n_workers: int, *, n_ahead: int) -> Decoders:
-    """`decode_apart` with so many processes."""
-    return partial(decode_apart, n_workers=n_workers, n_ahead=n_ahead)
 
 
 class _Worker(NamedTuple):
