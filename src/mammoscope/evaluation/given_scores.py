@@ -36,6 +36,7 @@ from mammoscope.evaluation.truth import Truth, join_truth
 from mammoscope.exam import BREAST
 
 _SCORE: Final = "score"
+_ADVICE = {"exam": "; name sides in laterality, where they are scored apart", "breast": "", "image": ""}
 _NOT_SCORES: Final = frozenset({*WHAT_A_ROW_IS, "prediction_id", "n_images", "level", "schema_version"})
 
 
@@ -45,6 +46,7 @@ class GivenSettings:
 
     Attributes:
         score_columns: the columns of scores; without them `score` and all that begin with `score_`.
+        readers: further columns of scores, those of readers.
         level: of the scores; without it image where there is `image_id`, breast where there is a side, else exam.
         scales: for columns of other numbers, such as a reader's ratings, the lowest and the highest that can be; they
             are mapped to 0 and 1.
@@ -52,6 +54,7 @@ class GivenSettings:
     """
 
     score_columns: tuple[str, ...] = ()
+    readers: tuple[str, ...] = ()
     level: Level | None = None
     scales: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     exclude_unmatched: bool = False
@@ -109,14 +112,15 @@ def _find_score_columns(table: pl.DataFrame, settings: GivenSettings, where: str
         found = [_SCORE]
     else:
         found = [name for name in table.columns if name == _SCORE or name.startswith(f"{_SCORE}_")]
-    names = list(settings.score_columns) or found
-    missing = [name for name in (*names, *settings.scales) if name not in table.columns]
+    names = list(settings.score_columns) or [name for name in found if name not in settings.readers]
+    missing = [name for name in (*names, *settings.readers, *settings.scales) if name not in table.columns]
     if missing or not names:
         what = f"no column {', '.join(missing)}" if missing else "no column of scores"
         raise TableError(
-            f"{where}: found {what} among {', '.join(table.columns)}; call it score or score_NAME, or name the columns"
+            f"{where}: found {what} among {', '.join(table.columns)}; call it score or score_NAME, or "
+            "name it with --score-column"
         )
-    return names
+    return [*names, *settings.readers]
 
 
 def _read_score_columns(
@@ -145,7 +149,7 @@ def _find_bad_scores(numbers: pl.Series, lowest: float, highest: float, *, may_b
         found = name_some(outside, n, f"scores are outside [{lowest:g}, {highest:g}]")
         at_fault = numbers.filter(is_outside.fill_null(value=False)).to_numpy()
         found += f", from {at_fault.min():g} to {at_fault.max():g}"
-        yield f"{name}: {found}; apply a sigmoid to logits, or say the scale of ratings"
+        yield f"{name}: {found}; apply a sigmoid to logits, or give the range of ratings, as --scale {name}=0:100"
     empty = _rows_where(numbers.is_null())
     if len(empty) and not may_be_empty:
         yield f"{name}: {name_some(empty, n, 'scores are missing')}; give a score to each, or take the rows out"
@@ -218,7 +222,8 @@ def _find_repeated(rows: pl.DataFrame, level: str, identity: tuple[str, ...]) ->
     repeated = groups.filter(pl.col("row").list.len() > 1)
     if repeated.height:
         found = f"{repeated.height:,} of {groups.height:,} {level}s have several scores"
-        yield f"{', '.join(identity)}: {found} ({name_rows(repeated['row'].explode().to_list())}); expected one each"
+        rows_of = name_rows(repeated["row"].explode().to_list())
+        yield f"{', '.join(identity)}: {found} ({rows_of}); expected one each{_ADVICE[level]}"
 
 
 def _to_scores(rows: pl.DataFrame, column: pl.Series, where: str) -> pl.DataFrame:

@@ -262,7 +262,7 @@ def _refuse_strays(marks: Sequence[Mark], lesions: Sequence[Lesion], rows: Mappi
         if n_astray:
             raise TableError(
                 f"{what}: {n_astray:,} of {len(found):,} are in images that are not among the {len(rows):,} looked at; "
-                "take them out, or name the images with their outcomes"
+                "are the ids spelled alike? Give scores of these images too, or take the marks out"
             )
     n_in_controls = sum(not rows[lesion.image_id]["cancer"] for lesion in lesions)
     if n_in_controls:

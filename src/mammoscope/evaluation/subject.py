@@ -71,13 +71,10 @@ def read_scores_subject(
 ) -> Subject:
     """The scores of a table of anybody: its first column leads, the others are compared with it, or are readers'.
 
-    With readers, the columns of scores are those of the settings, or else `score`.
-
     Raises:
         TableError, LeakageError: as `read_given_scores`, `read_truth` and `read_facts`.
     """
-    if readers:
-        settings = replace(settings, score_columns=(*(settings.score_columns or ("score",)), *readers))
+    settings = replace(settings, readers=tuple(readers))
     given = read_given_scores(path, truth=None if truth is None else read_truth(truth), settings=settings)
     named = _name_tables(path, given, readers)
     (name, main), *others = named.items()

@@ -208,4 +208,4 @@ def _tell_unmatched(unmatched: pl.Series, n_rows: int, key: tuple[str, ...], wha
     found = f"{', '.join(key)}: {name_some(unmatched, n_rows, what)}"
     if len(unmatched) == n_rows:
         return f"{found}; are the ids spelled alike?"
-    return f"{found}; give the truth of all, or leave them out by name (exclude)"
+    return f"{found}; give the truth of all, or leave them out with --exclude-unmatched"

@@ -163,6 +163,17 @@ def test_columns_can_be_named_and_ratings_scaled(tmp_path: Path, truth: Truth) -
     assert given.tables["model"]["score"].to_list() == [0.9, 0.2]
 
 
+def test_columns_of_readers_stand_beside_those_of_scores(tmp_path: Path, truth: Truth) -> None:
+    """The scores are found by their names, readers or not; a reader's own column is no model's."""
+    text = "patient_id,laterality,score_a,score_b,call\nanna,L,0.9,0.8,1\nanna,R,0.2,0.1,0\n"
+    assert list(read(tmp_path, text, truth, readers=("call",)).tables) == ["score_a", "score_b", "call"]
+    assert list(read(tmp_path, text, truth, readers=("score_b", "call")).tables) == ["score_a", "score_b", "call"]
+    assert list(read(tmp_path, text, truth, score_columns=("score_b",), readers=("call",)).tables) == [
+        "score_b",
+        "call",
+    ]
+
+
 def test_the_file_of_the_competition_is_read(tmp_path: Path, truth: Truth) -> None:
     given = read(tmp_path, "prediction_id,cancer\nanna_L,0.9\nanna_R,0.2\n", truth, score_columns=("cancer",))
     assert given.tables["cancer"].select("score", "cancer").rows() == [(0.9, True), (0.2, False)]
@@ -198,8 +209,8 @@ def test_scores_that_are_none_are_refused_with_number_and_rows(tmp_path: Path) -
     assert unreadable == "  score: 1 of 7 values cannot be read (row 6), the first is 'high'; expected a number"
     assert not_a_number == "  score: 1 of 7 scores are NaN (row 2); expected a number in [0, 1]"
     assert outside == (
-        "  score: 3 of 7 scores are outside [0, 1] (rows 3, 4, 7), from -3.2 to inf; apply a sigmoid to logits, or say "
-        "the scale of ratings"
+        "  score: 3 of 7 scores are outside [0, 1] (rows 3, 4, 7), from -3.2 to inf; apply a sigmoid to logits, or give "
+        "the range of ratings, as --scale score=0:100"
     )
     message = refuse(tmp_path, "patient_id,score,cancer\na,,1\nb,0.5,0\nc,,0\n")
     assert "score: 2 of 3 scores are missing (rows 1, 3); give a score to each, or take the rows out" in message
@@ -225,7 +236,7 @@ def test_two_scores_for_one_breast_and_one_exam_are_refused(tmp_path: Path, trut
     message = refuse(tmp_path, "patient_id,laterality,score\nanna,L,0.1\nanna,L,0.2\n", truth)
     assert "exam_id, laterality: 1 of 1 breasts have several scores (rows 1, 2)" in message
     message = refuse(tmp_path, "patient_id,score\nanna,0.1\nanna,0.2\n", truth)
-    assert "exam_id: 1 of 1 exams have several scores (rows 1, 2)" in message
+    assert "exam_id: 1 of 1 exams have several scores (rows 1, 2); expected one each; name sides" in message
 
 
 def test_a_truth_that_lacks_ids_is_refused_unless_they_are_left_out(tmp_path: Path, truth: Truth) -> None:
@@ -233,7 +244,7 @@ def test_a_truth_that_lacks_ids_is_refused_unless_they_are_left_out(tmp_path: Pa
     message = refuse(tmp_path, text, truth)
     assert (
         f"image_id: 10 of 16 images are not in {truth.where} (rows 7, 8, 9, 10, 11, 12, 13, 14 and 2 more); give the "
-        "truth of all, or leave them out by name (exclude)"
+        "truth of all, or leave them out with --exclude-unmatched"
     ) in message
     given = read(tmp_path, text, truth, exclude_unmatched=True)
     assert given.tables["score"].height == 6
