@@ -209,8 +209,8 @@ def test_scores_that_are_none_are_refused_with_number_and_rows(tmp_path: Path) -
     assert unreadable == "  score: 1 of 7 values cannot be read (row 6), the first is 'high'; expected a number"
     assert not_a_number == "  score: 1 of 7 scores are NaN (row 2); expected a number in [0, 1]"
     assert outside == (
-        "  score: 3 of 7 scores are outside [0, 1] (rows 3, 4, 7), from -3.2 to inf; apply a sigmoid to logits, or give "
-        "the range of ratings, as --scale score=0:100"
+        "  score: 3 of 7 scores are outside [0, 1] (rows 3, 4, 7), from -3.2 to inf; apply a sigmoid to logits, or "
+        "give the range of ratings, as --scale score=0:100"
     )
     message = refuse(tmp_path, "patient_id,score,cancer\na,,1\nb,0.5,0\nc,,0\n")
     assert "score: 2 of 3 scores are missing (rows 1, 3); give a score to each, or take the rows out" in message
