@@ -56,7 +56,10 @@ def evaluate(
         list[str] | None, typer.Option("--by", help="One more column to group by; any number of times.")
     ] = None,
     prevalence: Annotated[
-        float | None, typer.Option("--prevalence", help="The share of cases where the scores are to be used, as 0.005; else the recipe's.")
+        float | None,
+        typer.Option(
+            "--prevalence", help="The share of cases where the scores are to be used, as 0.005; else the recipe's."
+        ),
     ] = None,
     marks: Annotated[Path | None, typer.Option("--marks", help="A table of marks, for FROC; needs --lesions.")] = None,
     lesions: Annotated[Path | None, typer.Option("--lesions", help="A table of the true lesions' boxes.")] = None,
