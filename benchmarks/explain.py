@@ -6,7 +6,8 @@ breast. A case is detected where its breast scores above 90 % of the held-out co
 image lies in the box of a malignant lesion. Shares have intervals over patients.
 
 - ours: HiResCAM, in the mean over the recipe's flips, each place where it looks
-- tiles: the same, each place at the middle of its tile of the picture, as maps are drawn by most
+- last map: the same at the last feature map, whatever the size of its places
+- tiles: as ours, each place at the middle of its tile of the picture, as maps are drawn by most
 - no flips: the same from the picture as it is
 - random weights: the sanity check; a map that shows the anatomy and not what was learned would hit as often
 - chance: the share of the breast's box that lesions cover
@@ -26,7 +27,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from learning import Bench, run_phantoms
+from learning import Bench, measure_run, run_phantoms
 from learning_runs import PHANTOMS
 from mammoscope.evaluation.bootstrap import bootstrap_over_patients, number_patients, percentile_interval
 from mammoscope.evaluation.peaks import Peak, find_peaks, find_peaks_of_file, hits
@@ -36,7 +37,7 @@ from mammoscope.imaging.canvas import CanvasPixels
 from mammoscope.imaging.store import PreparedStore, open_store
 from mammoscope.inference.bundle import Bundle, open_bundle
 from mammoscope.inference.engine import score_pictures
-from mammoscope.inference.heat import HeatMapper
+from mammoscope.inference.heat import HeatMapper, input_shape, measure_offset
 from mammoscope.learning.logits import combine_to_breasts
 from mammoscope.learning.network import build_network
 from mammoscope.learning.scoring import tabulate_scores
@@ -203,6 +204,13 @@ def with_random_weights(bundle: Bundle) -> Bundle:
     return replace(bundle, networks=(build_network(bundle.recipe).eval(),))
 
 
+def at_last_map(mapper: HeatMapper) -> HeatMapper:
+    """The mapper that explains by the last feature map."""
+    mapper.stage = None
+    mapper.offset = measure_offset(mapper.bundle.networks[0], input_shape(mapper.bundle), mapper.bundle.device)
+    return mapper
+
+
 def at_tiles(mapper: HeatMapper) -> HeatMapper:
     """The mapper with each place at the middle of its tile."""
     mapper.offset = 0.0
@@ -230,19 +238,21 @@ def time_in_turns(game: Game, mapper: HeatMapper) -> dict[str, object]:
 
 def measure(bench: Bench) -> dict[str, object]:
     """Train, or take what is trained, and play."""
-    trained = run_phantoms(bench)
+    run_phantoms(bench)
     run = bench.work / "runs" / "phantom" / PHANTOMS.folder
     bundle = open_bundle(run, torch.device("cpu"))
     game = make_game(bench, run, bundle)
     mapper = HeatMapper(bundle)
     random = with_random_weights(bundle)
     return {
-        "trained": trained,
+        "trained": measure_run(run),
         "cases": game.rows["patient_id"].n_unique(),
         "detected": game.rows.filter(pl.Series(game.is_detected))["patient_id"].n_unique(),
+        "stage": "last map" if mapper.stage is None else mapper.stage.name,
         "offset in places": round(mapper.offset, 3),
         "chance": chance_of(game),
         "ours": play(game, mapper),
+        "last map": play(game, at_last_map(HeatMapper(bundle))),
         "tiles": play(game, at_tiles(HeatMapper(bundle))),
         "no flips": play(game, HeatMapper(without_flips(bundle))),
         "no flips, tiles": play(game, at_tiles(HeatMapper(without_flips(bundle)))),

@@ -1,18 +1,22 @@
 """How much each place of a picture adds to the logit of cancer: HiResCAM, Draelos & Carin 2020 (arXiv:2011.08891).
 
-The gradient of the logit times the activation, at the last feature map, summed over its channels and not pooled before.
-Where the map is pooled by its mean and judged by one linear layer, that is exactly what each place contributes: the sum
-over the places is the logit without its bias.
+The gradient of the logit times the activation, at one feature map, summed over its channels and not pooled before. At
+the last map, pooled by its mean and judged by one linear layer, that is exactly what each place contributes: the sum
+over the places is the logit without its bias. Where the last map is too coarse to point at a lesion, the map is of an
+earlier stage (as of Jiang et al. 2021, doi:10.1109/TIP.2021.3089943), and it is the contribution to first order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from mammoscope.errors import RunError
 from mammoscope.evaluation.peaks import Heat
@@ -28,6 +32,29 @@ from mammoscope.learning.table_layer import TableTensors, to_tensors
 _FINE_PX = 4  # of the network's input: a pixel of a heat map, far below what a place of a feature map covers
 _LONGEST_PATCH = 2.5  # sides of what a place covers: beyond, the places stand in a row and no grid
 _N_PROBES = 4
+_FEWEST_ROWS = 16  # of places: with fewer, one is larger than most lesions
+_LEAST_CHANGE = 1e-2  # of the highest activation
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A module of a backbone that gives a map of places: its name, and the number of its channels."""
+
+    name: str
+    n_channels: int
+
+    def find_channels(self, maps: torch.Tensor) -> int:
+        """The axis of the channels of its maps: networks have them first or last."""
+        return 1 if maps.shape[1] == self.n_channels else maps.ndim - 1
+
+    @contextmanager
+    def watched(self, network: CancerNetwork, hook: Callable[..., torch.Tensor | None]) -> Iterator[None]:
+        """Call a hook with what it gives, as of torch's modules, which may give something in its place."""
+        handle = network.backbone.get_submodule(self.name).register_forward_hook(hook)
+        try:
+            yield
+        finally:
+            handle.remove()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +76,11 @@ class HeatMapper:
         self.bundle = bundle
         check_map(bundle)
         # all folds are of one build, so that one tells for all
-        self.offset = measure_offset(bundle.networks[0], input_shape(bundle), bundle.device)
+        for network in bundle.networks:
+            network.requires_grad_(requires_grad=False)  # gradients begin at maps, and need no graph before
+        network, shape = bundle.networks[0], input_shape(bundle)
+        self.stage = find_stage(network, shape, bundle.device)
+        self.offset = measure_offset(network, shape, bundle.device, self.stage)
 
     def explain(self, pictures: Sequence[CanvasPixels], rows: pl.DataFrame | None = None) -> Explanation:
         """The heat maps of prepared pictures, (row, column) each; `rows` as of `score_pictures`.
@@ -59,41 +90,40 @@ class HeatMapper:
         """
         bundle, stored = self.bundle, torch.from_numpy(np.stack(pictures))  # (picture, row, column)
         tables = [] if rows is None else [to_tensors(encoder.encode(rows)) for encoder in bundle.encoders]
-        parts = [
-            explain_batch(network, stored, table, recipe=bundle.recipe, offset=self.offset, device=bundle.device)
-            for network, table in zip_longest(bundle.networks, tables)
-        ]
+        parts = [self.explain_by(network, stored, table) for network, table in zip_longest(bundle.networks, tables)]
         heats = np.stack([heat for heat, _ in parts]).mean(axis=0)  # (picture, row, column)
         return Explanation(tuple(heats), tuple(logits for _, logits in parts))
 
+    def explain_by(
+        self, network: CancerNetwork, stored: torch.Tensor, table: TableTensors | None = None
+    ) -> tuple[NDArray[np.float32], PictureLogits]:
+        """The heat maps of pictures (picture, row, column) by one network, and what it says of them.
 
-def explain_batch(  # noqa: PLR0913  # what is explained, and all else by name
-    network: CancerNetwork,
-    stored: torch.Tensor,
-    table: TableTensors | None,
-    *,
-    recipe: Recipe,
-    offset: float,
-    device: torch.device,
-) -> tuple[NDArray[np.float32], PictureLogits]:
-    """The heat maps of pictures (picture, row, column), and what is said of them, in the mean over the recipe's flips.
+        In the mean over the recipe's flips; the maps of mirror images are turned back before.
+        """
+        recipe, device = self.bundle.recipe, self.bundle.device
+        size = {"rows": recipe.picture.held_out_rows, "columns": recipe.picture.held_out_columns}
+        grey = to_network_input(stored.to(device), **size)
+        table = None if table is None else table.to(device)
+        shape = (-(-grey.shape[-2] // _FINE_PX), -(-grey.shape[-1] // _FINE_PX))
+        heats, outputs = [], []
+        for axes in AXES_BY_FLIPS[recipe.scoring.flips]:
+            output, added = self._contribute(network, grey.flip(axes) if axes else grey, table)
+            fine = np.stack([refine(each, shape, self.offset) for each in added.cpu().numpy()])
+            heats.append(np.flip(fine, axes) if axes else fine)
+            outputs.append(output)
+        cancer, view, samples = (
+            torch.stack([getattr(output, name) for output in outputs]).mean(dim=0)
+            for name in ("cancer", "view", "samples")
+        )
+        return np.stack(heats).mean(axis=0), gather_outputs([NetworkOutput(cancer, view, samples, {})])
 
-    The maps of mirror images are turned back before the mean.
-    """
-    picture, heats, outputs = recipe.picture, [], []
-    grey = to_network_input(stored.to(device), rows=picture.held_out_rows, columns=picture.held_out_columns)
-    table = None if table is None else table.to(device)
-    shape = (-(-grey.shape[-2] // _FINE_PX), -(-grey.shape[-1] // _FINE_PX))
-    for axes in AXES_BY_FLIPS[recipe.scoring.flips]:
-        maps = look(network, grey.flip(axes) if axes else grey, recipe)
-        output, contributions = contribute(network, maps, table)
-        fine = np.stack([refine(each, shape, offset) for each in contributions.cpu().numpy()])
-        heats.append(np.flip(fine, axes) if axes else fine)
-        outputs.append(output)
-    cancer, view, samples = (
-        torch.stack([getattr(output, name) for output in outputs]).mean(dim=0) for name in ("cancer", "view", "samples")
-    )
-    return np.stack(heats).mean(axis=0), gather_outputs([NetworkOutput(cancer, view, samples, {})])
+    def _contribute(
+        self, network: CancerNetwork, grey: torch.Tensor, table: TableTensors | None
+    ) -> tuple[NetworkOutput, torch.Tensor]:
+        if self.stage is None:
+            return contribute(network, look(network, grey, self.bundle.recipe), table)
+        return contribute_at(network, grey, table, stage=self.stage, recipe=self.bundle.recipe)
 
 
 @torch.no_grad()
@@ -117,9 +147,51 @@ def contribute(
     with torch.enable_grad():
         activations = maps.detach().requires_grad_()
         output = network.judge(activations, table)
-        (gradient,) = torch.autograd.grad(output.cancer.sum(), activations)
+    return _attribute(output, activations, channels=1)
+
+
+def contribute_at(
+    network: CancerNetwork, grey: torch.Tensor, table: TableTensors | None, *, stage: Stage, recipe: Recipe
+) -> tuple[NetworkOutput, torch.Tensor]:
+    """What a network says of pictures (picture, 1, row, column), and what each place of a stage adds to first order.
+
+    In the recipe's precision, or in full where that does not suffice.
+    """
+    dtype = autocast_type(recipe.precision, grey.device)
+    activations, output = _begin_at(network, grey, table, stage, dtype)
+    if not output.is_finite:
+        activations, output = _begin_at(network, grey, table, stage, None)
+    return _attribute(output, activations, channels=stage.find_channels(activations))
+
+
+def _attribute(
+    output: NetworkOutput, activations: torch.Tensor, *, channels: int
+) -> tuple[NetworkOutput, torch.Tensor]:
+    """What was said, and gradient times activation, summed over the channels."""
+    (gradient,) = torch.autograd.grad(output.cancer.sum(), activations)
     said = NetworkOutput(output.cancer.detach(), output.view.detach(), output.samples.detach(), {})
-    return said, (gradient * activations).sum(dim=1).detach()  # (picture, row, column)
+    return said, (gradient * activations).sum(dim=channels).detach()  # (picture, row, column)
+
+
+def _begin_at(
+    network: CancerNetwork,
+    grey: torch.Tensor,
+    table: TableTensors | None,
+    stage: Stage,
+    dtype: torch.dtype | None,
+) -> tuple[torch.Tensor, NetworkOutput]:
+    """The map of a stage as it comes, from which gradients are taken, and what is said of it."""
+    begun: list[torch.Tensor] = []
+
+    def begin(_module: nn.Module, _inputs: object, output: torch.Tensor) -> torch.Tensor:
+        begun.append(output.detach().float().requires_grad_())
+        return begun[0].clone()  # what follows may write into it
+
+    with torch.enable_grad():
+        is_cast = dtype is not None
+        with stage.watched(network, begin), torch.autocast(grey.device.type, dtype or torch.bfloat16, enabled=is_cast):
+            maps = network.look(grey)
+        return begun[0], network.judge(maps.float(), table)
 
 
 def refine(contributions: NDArray[np.float32], shape: tuple[int, int], offset: float = 0.0) -> Heat:
@@ -163,8 +235,59 @@ def _mirror(places: NDArray[np.int64], n_places: int) -> NDArray[np.int64]:
     return inside
 
 
-def measure_offset(network: CancerNetwork, shape: tuple[int, int], device: torch.device) -> float:
-    """How far what a place of the feature map sees lies from its tile of the picture, in places, down and right.
+def find_stage(network: CancerNetwork, shape: tuple[int, int], device: torch.device) -> Stage | None:
+    """The last stage with places enough to point at a lesion; None where the last map has them, or no stage serves.
+
+    By timm's list of stages. One serves that gives one map, whose size tells: where each place is normed next, as in
+    ConvNeXt and Swin, gradient times activation is 0 whatever the picture.
+    """
+    grey = torch.rand(1, 1, *shape, generator=torch.Generator().manual_seed(0)).to(device)
+    with torch.no_grad():
+        last = network.look(grey)
+        if network.layout.form not in {"maps", "channels-last"} or last.shape[-2] >= _FEWEST_ROWS:
+            return None
+        for stage in reversed(_list_stages(network, shape)):
+            given = _take(network, grey, stage)
+            is_map = isinstance(given, torch.Tensor) and given.ndim == 4  # noqa: PLR2004  # picture, channel, row, column
+            if is_map and given.shape[stage.find_channels(given)] == stage.n_channels:
+                return None if _is_blind(network, grey, stage, last) else stage
+    return None
+
+
+def _list_stages(network: CancerNetwork, shape: tuple[int, int]) -> list[Stage]:
+    """The stages with places enough, in their order."""
+    listed = getattr(network.backbone, "feature_info", None)
+    infos = [each for each in (listed if isinstance(listed, list) else []) if each.get("module")]
+    enough = [each for each in infos if shape[0] >= _FEWEST_ROWS * each["reduction"]]
+    return [Stage(each["module"], each["num_chs"]) for each in enough]
+
+
+def _is_blind(network: CancerNetwork, grey: torch.Tensor, stage: Stage, last: torch.Tensor) -> bool:
+    """Whether the last map stays as it is when a stage gives half of everything."""
+    with stage.watched(network, lambda _module, _inputs, output: output / 2):
+        halved = network.look(grey)
+    return bool((halved - last).abs().max() < _LEAST_CHANGE * last.abs().max())
+
+
+def look_at(network: CancerNetwork, grey: torch.Tensor, stage: Stage | None) -> torch.Tensor:
+    """The maps of a stage, or the last ones, of pictures (picture, 1, row, column): (picture, channel, row, column)."""
+    if stage is None:
+        return network.look(grey)
+    maps: torch.Tensor = _take(network, grey, stage)
+    return maps.movedim(stage.find_channels(maps), 1)
+
+
+def _take(network: CancerNetwork, grey: torch.Tensor, stage: Stage) -> Any:  # noqa: ANN401  # some stages give several maps
+    given: list[Any] = []
+    with stage.watched(network, lambda _module, _inputs, output: given.append(output)):
+        network.look(grey)
+    return given[0]
+
+
+def measure_offset(
+    network: CancerNetwork, shape: tuple[int, int], device: torch.device, stage: Stage | None = None
+) -> float:
+    """How far what a place of a feature map sees lies from its tile of the picture, in places, down and right.
 
     Strided convolutions that pad on both sides look half a place up and left of an even tiling, those that pad at the
     end half a place down and right: told by the centre of the squared gradient of a middle place by the pixels, its
@@ -175,7 +298,7 @@ def measure_offset(network: CancerNetwork, shape: tuple[int, int], device: torch
     generator = torch.Generator().manual_seed(0)
     picture = torch.rand(1, 1, *shape, generator=generator).to(device).requires_grad_()
     with torch.enable_grad():
-        maps = network.look(picture)  # (1, channel, row, column)
+        maps = look_at(network, picture, stage)  # (1, channel, row, column)
         middle = (maps.shape[-2] // 2, maps.shape[-1] // 2)
         seen = torch.zeros(shape, device=device)
         for _ in range(_N_PROBES):

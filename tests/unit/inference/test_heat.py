@@ -9,9 +9,18 @@ import torch
 from torch import nn
 
 from mammoscope.errors import RunError
-from mammoscope.inference.bundle import open_bundle
+from mammoscope.inference.bundle import Bundle, open_bundle
 from mammoscope.inference.engine import score_pictures
-from mammoscope.inference.heat import HeatMapper, contribute, explain_batch, measure_offset, refine
+from mammoscope.inference.heat import (
+    HeatMapper,
+    Stage,
+    contribute,
+    contribute_at,
+    find_stage,
+    look_at,
+    measure_offset,
+    refine,
+)
 from mammoscope.learning.backbone import Layout
 from mammoscope.learning.network import CancerNetwork, NetworkOutput, build_network
 from mammoscope.learning.run import Run
@@ -100,6 +109,9 @@ def test_attention_over_places_is_explained(recipe_of: RecipeOf) -> None:
 class Symmetric(nn.Module):
     """A network that treats left and right, up and down alike: a convolution of a symmetric kernel, a mean, a layer."""
 
+    layout = Layout("maps", 2)
+    backbone = nn.Identity()
+
     def __init__(self) -> None:
         super().__init__()
         kernel = torch.tensor([[1.0, 2.0, 1.0], [2.0, -3.0, 2.0], [1.0, 2.0, 1.0]])
@@ -114,40 +126,150 @@ class Symmetric(nn.Module):
         return NetworkOutput(logit, torch.zeros_like(logit), logit[None], {})
 
 
-def explain(network: Any, pictures: torch.Tensor, recipe: Recipe, offset: float = 0.0) -> np.ndarray:  # noqa: ANN401  # or one that stands for it
-    return explain_batch(network, pictures, None, recipe=recipe, offset=offset, device=CPU)[0]
+def explain(network: Any, pictures: torch.Tensor, run: Run, offset: float | None = None) -> np.ndarray:  # noqa: ANN401  # or one that stands for it
+    mapper = HeatMapper(Bundle(run, (network,), CPU))
+    mapper.offset = mapper.offset if offset is None else offset
+    return mapper.explain_by(network, pictures)[0]
 
 
 @pytest.mark.parametrize("axis", [1, 2], ids=["up and down", "left and right"])
-def test_flipping_the_image_flips_the_heat_map_of_a_symmetric_network(recipe_of: RecipeOf, axis: int) -> None:
+def test_flipping_the_image_flips_the_heat_map_of_a_symmetric_network(random_run: Run, axis: int) -> None:
     pictures = stored(2, 40, 24)
-    heat, flipped = (explain(Symmetric(), each, recipe_of()) for each in (pictures, pictures.flip(axis)))
-    assert heat.shape == (2, 10, 6)
+    heat, flipped = (explain(Symmetric(), each, random_run, offset=0.0) for each in (pictures, pictures.flip(axis)))
+    assert heat.shape == (2, 16, 8)
     np.testing.assert_allclose(np.flip(heat, axis), flipped, atol=1e-6)
     assert np.abs(heat - flipped).max() > 1e-3
 
 
 @pytest.mark.parametrize(("flips", "axis"), [("horizontal", 2), ("all", 1), ("all", 2)])
 def test_flipping_the_image_flips_the_heat_map_where_the_score_is_of_all_flips(
-    recipe_of: RecipeOf, flips: str, axis: int
+    recipe_of: RecipeOf, start_tiny_run: StartRun, flips: str, axis: int
 ) -> None:
-    recipe = recipe_of(f"scoring.flips={flips}")
-    network, pictures = random_network(recipe), stored(2, 128, 96)  # maps of 4 x 3 places
-    heat, flipped = (explain(network, each, recipe, offset=0.4) for each in (pictures, pictures.flip(axis)))
-    np.testing.assert_allclose(np.flip(heat, axis), flipped, atol=1e-6)
-    assert np.abs(heat - flipped).max() > 1e-4
+    run = start_tiny_run(recipe_of(f"scoring.flips={flips}"))
+    network, pictures = random_network(run.recipe), stored(2, 128, 96)
+    heat, flipped = (explain(network, each, run, offset=0.4) for each in (pictures, pictures.flip(axis)))
+    highest = np.abs(heat).max()
+    np.testing.assert_allclose(np.flip(heat, axis), flipped, atol=1e-3 * highest)
+    assert np.abs(heat - flipped).max() > 0.3 * highest
 
 
-def test_heat_is_where_the_picture_is_bright_for_a_network_that_sees_light(recipe_of: RecipeOf) -> None:
+def test_heat_is_where_the_picture_is_bright_for_a_network_that_sees_light(random_run: Run) -> None:
     class Light(Symmetric):
         def look(self, pictures: torch.Tensor) -> torch.Tensor:
             return nn.functional.avg_pool2d(pictures, 8).expand(-1, 2, -1, -1)
 
     pictures = torch.zeros(1, 64, 32, dtype=torch.uint8)
     pictures[0, 40:48, 8:16] = 255
-    heat = explain(Light(), pictures, recipe_of())[0]
+    heat = explain(Light(), pictures, random_run)[0]
     row, column = np.unravel_index(heat.argmax(), heat.shape)
     assert (10 <= row < 12, 2 <= column < 4) == (True, True)  # in the fine map of 16 x 8
+
+
+# the stage
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "columns", "expected"),
+    [
+        ("test_resnet", 256, 128, Stage("layer3", 192)),
+        ("test_resnet", 160, 128, Stage("layer2", 48)),
+        ("test_resnet", 512, 128, None),  # whose last map has sixteen rows of places
+        ("mobilenetv2_100", 256, 160, Stage("blocks.4", 96)),
+        ("test_convnext", 256, 128, None),  # where each place of a stage is normed next
+        ("swin_s3_tiny_224", 224, 224, None),
+        ("test_vit", 128, 64, None),  # whose places are the same in all stages
+    ],
+)
+def test_places_are_those_of_the_last_stage_that_has_enough_of_them(
+    recipe_of: RecipeOf, name: str, rows: int, columns: int, expected: Stage | None
+) -> None:
+    network = random_network(recipe_of(*at(name, rows, columns)))
+    stage = find_stage(network, (rows, columns), CPU)
+    assert stage == expected
+    if expected is not None:
+        places = look_at(network, grey(rows, columns), stage).shape
+        assert places[1] == expected.n_channels
+        assert places[2] >= 16
+
+
+@pytest.mark.parametrize("listed", [None, [], [{"module": "layer3", "reduction": 16, "num_chs": 7}] * 2])
+def test_a_stage_that_is_not_listed_or_gives_something_else_leaves_the_last_map(
+    recipe_of: RecipeOf, listed: list[dict[str, object]] | None
+) -> None:
+    network = random_network(recipe_of())
+    network.backbone.feature_info = listed
+    assert find_stage(network, (256, 128), CPU) is None
+
+
+# a transformer of windows has its channels last; within a stage, what is normed is added to what is not
+INNER = [("test_resnet", 64, Stage("layer3", 192), 16), ("swin_s3_tiny_224", 224, Stage("layers.3.blocks.0", 768), 32)]
+
+
+@pytest.mark.parametrize(("name", "side", "stage", "place_px"), INNER, ids=[name for name, *_ in INNER])
+def test_what_the_places_of_a_stage_add_is_the_derivative_along_its_activations(
+    recipe_of: RecipeOf, name: str, side: int, stage: Stage, place_px: int
+) -> None:
+    network = random_network(recipe_of(*at(name, side, side)))
+    pictures = grey(side, side)
+    output, added = contribute_at(network, pictures, None, stage=stage, recipe=recipe_of())
+    assert torch.allclose(output.cancer, network(pictures).cancer, atol=1e-6)
+    assert added.shape == (2, side // place_px, side // place_px)
+    step = 1e-2
+    logits = []
+    for factor in (1 + step, 1 - step):
+        with stage.watched(network, lambda _module, _inputs, maps, factor=factor: maps * factor), torch.no_grad():
+            logits.append(network(pictures).cancer)
+    derivative = (logits[0] - logits[1]) / (2 * step)
+    assert derivative.abs().max() > 1e-3
+    assert torch.allclose(added.sum(dim=(1, 2)), derivative, rtol=0.02, atol=1e-4)
+
+
+def test_a_place_of_a_stage_adds_what_its_own_activation_does(recipe_of: RecipeOf) -> None:
+    """And no other's: by scaling one place at a time."""
+    network, pictures = random_network(recipe_of()), grey(64, 32, n_pictures=1)
+    stage = Stage("layer3", 192)
+    _, added = contribute_at(network, pictures, None, stage=stage, recipe=recipe_of())
+    for row, column in ((0, 0), (2, 1), (3, 0)):
+        scale = torch.zeros(4, 2)
+        scale[row, column] = 1e-2
+        logits = []
+        for sign in (1, -1):
+            with (
+                stage.watched(network, lambda _m, _i, maps, sign=sign, scale=scale: maps * (1 + sign * scale)),
+                torch.no_grad(),
+            ):
+                logits.append(network(pictures).cancer)
+        derivative = (logits[0] - logits[1]) / 2e-2
+        assert added[0, row, column].item() == pytest.approx(derivative.item(), rel=0.05, abs=2e-4)
+
+
+def test_a_network_is_left_as_it_was(recipe_of: RecipeOf) -> None:
+    network, pictures = random_network(recipe_of()), grey(64, 32)
+    before = network(pictures).cancer
+    contribute_at(network, pictures, None, stage=Stage("layer3", 192), recipe=recipe_of())
+    assert torch.equal(network(pictures).cancer, before)
+    assert network(pictures).cancer.requires_grad  # its own parameters', as before
+
+
+def test_activations_that_half_precision_cannot_hold_are_computed_in_full(
+    recipe_of: RecipeOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, pictures = random_network(recipe_of()), grey(64, 32)
+    expected = contribute_at(network, pictures, None, stage=Stage("layer3", 192), recipe=recipe_of())[1]
+    judge, calls = network.judge, []
+
+    def overflow_once(maps: torch.Tensor, table: None = None) -> NetworkOutput:
+        calls.append(maps)
+        output = judge(maps, table)
+        return output._replace(cancer=output.cancer * float("inf")) if len(calls) == 1 else output
+
+    monkeypatch.setattr(network, "judge", overflow_once)
+    half = contribute_at(network, pictures, None, stage=Stage("layer3", 192), recipe=recipe_of("precision=bf16"))[1]
+    assert len(calls) == 2
+    assert torch.allclose(half, expected, atol=1e-6)
+
+
+# from places to pixels
 
 
 def test_a_refined_map_goes_through_its_places() -> None:
@@ -186,6 +308,15 @@ def test_where_places_look_is_what_their_paddings_say(
 ) -> None:
     network = random_network(recipe_of(*at(name, rows, columns)))
     assert measure_offset(network, (rows, columns), CPU) == pytest.approx(expected, abs=0.2)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("resnet18", -7.5 / 16), ("tf_efficientnet_b0", 7.5 / 16)])
+def test_where_places_of_a_stage_look_is_what_the_paddings_before_it_say(
+    recipe_of: RecipeOf, name: str, expected: float
+) -> None:
+    network = random_network(recipe_of(*at(name, 256, 128)))
+    stage = find_stage(network, (256, 128), CPU)
+    assert measure_offset(network, (256, 128), CPU, stage) == pytest.approx(expected, abs=0.2)
 
 
 def test_heat_maps_are_the_mean_over_the_folds(random_run: Run) -> None:
