@@ -1,27 +1,33 @@
 """`mammoscope evaluate`: scores and outcomes, of a run or of anybody, to figures with intervals, and a report."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mammoscope.cli.console import JsonOption, print_summary, progress_bar, warn
-from mammoscope.errors import ConfigError, StoreError, UserInputError
+from mammoscope.errors import ConfigError, RunError, StoreError, TableError, UserInputError
 
 if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+    from numpy.typing import NDArray
+
     from mammoscope.evaluation.bootstrap import BootstrapSettings
     from mammoscope.evaluation.evaluation import Evaluation, EvaluationPlan
     from mammoscope.evaluation.localisation import JudgedMarks, Localisation
     from mammoscope.evaluation.multireader import Readers
-    from mammoscope.evaluation.pictures import Picture
+    from mammoscope.evaluation.pictures import Call, Picture
     from mammoscope.evaluation.readers_on_roc import ReadersOnRoc
     from mammoscope.evaluation.report import NamedComparison, Surroundings
     from mammoscope.evaluation.run_evidence import RunEvidence
     from mammoscope.evaluation.run_folder import Run
     from mammoscope.evaluation.subject import Subject
+    from mammoscope.imaging.store import PreparedStore
 
 
 def evaluate(
@@ -122,7 +128,7 @@ def evaluate(
     store = store or _recorded_store(subject)
     around = _surround(subject, store, comparisons, readers=placed, localisation=found)
     around = replace(around, remarks=(*evaluation.remarks, *subject.remarks, *told))
-    _write(folder, _gather(subject, evaluation, around, folder=run, store=store), around)
+    _write(folder, _gather(subject, evaluation, around, store=store), around)
     for remark in around.remarks:
         warn(remark)
     _print(evaluation, report=folder / "report.html", as_json=as_json)
@@ -228,7 +234,7 @@ def _surround(
     beside = Surroundings(name=subject.name, comparisons=comparisons, readers=readers, localisation=localisation)
     if subject.run is None:
         return beside
-    pictures, why_no_pictures = _pictures(subject.run, store)
+    pictures, why_no_pictures = _pictures(subject.run, store, _manifest(subject))
     environment = subject.run.environment
     return replace(
         beside,
@@ -241,7 +247,14 @@ def _surround(
     )
 
 
-def _pictures(content: "Run", store: Path | None) -> "tuple[tuple[Picture, ...], str]":
+def _manifest(subject: "Subject") -> "pl.DataFrame | None":
+    """The manifest of the cohort, where it is one and at hand."""
+    from mammoscope.cohort.manifest import SCHEMA
+
+    return next((table for table in subject.facts if set(SCHEMA) <= set(table.columns)), None)
+
+
+def _pictures(content: "Run", store: Path | None, manifest: "pl.DataFrame | None") -> "tuple[tuple[Picture, ...], str]":
     """The pictures of the most telling calls, or the sentence that says why there are none."""
     from mammoscope.evaluation.pictures import choose_calls, draw_pictures
     from mammoscope.imaging.store import open_store
@@ -249,8 +262,11 @@ def _pictures(content: "Run", store: Path | None) -> "tuple[tuple[Picture, ...],
     if store is None:
         return (), "The prepared store of the run was not at hand, so no pictures are shown; name it with --store."
     recorded = (content.environment or {}).get("store")
+    calls = choose_calls(content.scores)
     try:
-        pictures = draw_pictures(choose_calls(content.scores), open_store(store))
+        prepared = open_store(store)
+        painted = _paint(content.path, calls, prepared, manifest)
+        pictures = draw_pictures(calls, prepared, painted)
     except (StoreError, ConfigError) as error:
         if str(store) != recorded:
             raise
@@ -259,25 +275,41 @@ def _pictures(content: "Run", store: Path | None) -> "tuple[tuple[Picture, ...],
     return pictures, "The prepared store holds none of the images to show, so no pictures are shown."
 
 
+def _paint(
+    run: Path, calls: "Sequence[Call]", store: "PreparedStore", manifest: "pl.DataFrame | None"
+) -> "Mapping[str, NDArray[np.uint8]]":
+    """The pictures with heat over them, of a run whose networks are there and have a map."""
+    if find_spec("torch") is None:
+        warn("no heat maps: the package torch is not installed; install it with `uv pip install torch`")
+        return {}
+    from mammoscope.inference.call_heats import paint_calls
+
+    try:
+        return paint_calls(run, calls, store, manifest)
+    except (ConfigError, RunError, TableError) as error:
+        warn(f"no heat maps: {error}")
+        return {}
+
+
 def _gather(
-    subject: "Subject", evaluation: "Evaluation", around: "Surroundings", *, folder: Path | None, store: Path | None
+    subject: "Subject", evaluation: "Evaluation", around: "Surroundings", *, store: Path | None
 ) -> "RunEvidence":
     """All that is at hand of a run, or of scores alone."""
-    from mammoscope.cohort.manifest import SCHEMA
     from mammoscope.evaluation.data_flow import read_data_flow
     from mammoscope.evaluation.run_evidence import RunEvidence, describe_cohort, describe_folds
 
-    manifest = next((table for table in subject.facts if set(SCHEMA) <= set(table.columns)), None)
+    manifest = _manifest(subject)
     beside = RunEvidence(
         evaluation=evaluation,
         cohort=None if manifest is None else describe_cohort(manifest),
         comparisons=tuple(around.comparisons),
         readers=around.readers,
         has_pictures=bool(around.pictures),
+        has_heat_maps=any(picture.heat_jpeg for picture in around.pictures),
     )
-    if subject.run is None or folder is None:
+    if subject.run is None:
         return beside
-    texts = {name: folder / f"{name}.toml" for name in ("recipe", "prepare")}
+    texts = {name: subject.run.path / f"{name}.toml" for name in ("recipe", "prepare")}
     recipe, preparation = (path.read_text("utf-8") if path.is_file() else None for path in texts.values())
     read = partial(
         read_data_flow,

@@ -269,6 +269,16 @@ def _failures(evidence: RunEvidence) -> str | None:
     return f"{told}. The hardest misses and false alarms are shown in report.html" if evidence.has_pictures else told
 
 
+def _explanation(evidence: RunEvidence) -> str | None:
+    if not evidence.has_heat_maps:
+        return None
+    return (
+        "By heat maps (HiResCAM) of the most telling calls in report.html, each by the network of the fold that its "
+        "picture was held out in; whether they point at lesions is told by FROC and the pointing game, where lesions "
+        "are marked"
+    )
+
+
 def _limits(evidence: RunEvidence) -> str | None:
     return " ".join(list_limits(evidence))
 
@@ -303,6 +313,7 @@ _ANSWER_BY_NUMBER: Mapping[int, tuple[Status, Answer]] = {
     28: (Status.FROM_THE_RUN, _figures),
     29: (Status.FROM_THE_RUN, _uncertainty),
     30: (Status.IN_PART, _robustness),
+    31: (Status.IN_PART, _explanation),
     32: (Status.FROM_THE_RUN, _internal),
     35: (Status.FROM_THE_RUN, _numbers),
     36: (Status.IN_PART, _patients),

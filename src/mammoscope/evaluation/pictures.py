@@ -1,6 +1,6 @@
 """The most telling calls of a detector: the cases it found and missed, the controls it alarmed on and passed."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -28,7 +28,7 @@ class CallKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A breast, its score, and the image of it that scored highest."""
+    """A breast, its score, the image of it that scored highest, and the fold that both were held out in."""
 
     kind: CallKind
     image_id: str
@@ -36,6 +36,7 @@ class Call:
     view: str | None
     breast_score: float
     image_score: float
+    fold: int | None = None
 
     @property
     def alias(self) -> str:
@@ -45,10 +46,11 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A call, and its image as JPEG."""
+    """A call, its image as JPEG, and the same with what spoke for cancer painted over it, where that is known."""
 
     call: Call
     jpeg: bytes
+    heat_jpeg: bytes | None = None
 
 
 class PictureSource(Protocol):
@@ -78,10 +80,26 @@ def choose_calls(scores: pl.DataFrame, *, n_each: int = 4) -> tuple[Call, ...]:
     )
 
 
-def draw_pictures(calls: Iterable[Call], source: PictureSource) -> tuple[Picture, ...]:
-    """The pictures of the calls that the source holds."""
-    held = set(source.image_ids)
-    return tuple(Picture(call, encode_jpeg(source.read(call.image_id))) for call in calls if call.image_id in held)
+def draw_pictures(
+    calls: Iterable[Call], source: PictureSource, painted: Mapping[str, NDArray[np.uint8]] | None = None
+) -> tuple[Picture, ...]:
+    """The pictures of the calls that the source holds.
+
+    Args:
+        calls: what to show.
+        source: what holds their images.
+        painted: by image, the picture with heat over it, (row, column, 3), where there is one.
+    """
+    held, painted = set(source.image_ids), painted or {}
+    return tuple(
+        Picture(
+            call,
+            encode_jpeg(source.read(call.image_id)),
+            encode_jpeg(painted[call.image_id]) if call.image_id in painted else None,
+        )
+        for call in calls
+        if call.image_id in held
+    )
 
 
 def _both_ends(ranked: pl.DataFrame, high: CallKind, low: CallKind, n_each: int) -> tuple[Call, ...]:
@@ -99,4 +117,5 @@ def _call(kind: CallKind, row: dict[str, Any]) -> Call:
         view=row["view"],
         breast_score=row["breast_score"],
         image_score=row["score"],
+        fold=row["fold"],
     )

@@ -121,6 +121,7 @@ def render(evaluation: Evaluation, around: Surroundings | None = None) -> str:
         comparisons=around.comparisons,
         calls=_rows_of_calls(around.pictures),
         why_no_pictures=around.why_no_pictures,
+        has_heat=any(picture.heat_jpeg for picture in around.pictures),
         training=draw_histories(around.histories),
         captions=_TRAINING_CAPTIONS,
         facts=[*around.facts, *_bootstrap_facts(evaluation.bootstrap)],
@@ -263,13 +264,16 @@ def _rows_of_calls(pictures: Sequence[Picture]) -> list[dict[str, object]]:
 
 def _picture_cell(picture: Picture) -> dict[str, object]:
     call = picture.call
+    named = f"{call.alias}, {_projection(call)}"
+    scores = f"breast score {call.breast_score:.3f}, image score {call.image_score:.3f}"
+    shown = [(picture.jpeg, f"Mammogram {named}: {call.kind.value}, {scores}")]
+    if picture.heat_jpeg is not None:
+        shown.append((picture.heat_jpeg, f"Heat map of {named}: where its network found what speaks for cancer"))
     return {
         "alias": call.alias,
         "score": call.breast_score,
         "projection": _projection(call),
-        "base64": base64.b64encode(picture.jpeg).decode("ascii"),
-        "alternative": f"Mammogram {call.alias}, {_projection(call)}: {call.kind.value}, "
-        f"breast score {call.breast_score:.3f}, image score {call.image_score:.3f}",
+        "shown": [{"base64": base64.b64encode(jpeg).decode("ascii"), "alternative": text} for jpeg, text in shown],
     }
 
 

@@ -66,6 +66,7 @@ class RunEvidence:
         comparisons: with other scores.
         readers: beside the scores.
         has_pictures: whether the report shows the most telling calls.
+        has_heat_maps: whether it shows heat maps beside them.
     """
 
     evaluation: Evaluation
@@ -78,6 +79,7 @@ class RunEvidence:
     comparisons: tuple[NamedComparison, ...] = ()
     readers: ReadersOnRoc | None = None
     has_pictures: bool = False
+    has_heat_maps: bool = False
 
     @property
     def is_of_run(self) -> bool:

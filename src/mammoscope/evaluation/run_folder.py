@@ -30,6 +30,7 @@ class History:
 class Run:
     """The parts of a run folder; `environment` is None where the run has left none."""
 
+    path: Path
     scores: pl.DataFrame
     environment: dict[str, Any] | None
     histories: tuple[History, ...]
@@ -50,6 +51,7 @@ def read_run(folder: Path) -> Run:
             f"{folder}: found no scores.parquet, expected the scores of a run; let `mammoscope train` finish"
         )
     return Run(
+        path=folder,
         scores=read_scores(scores_path),
         environment=read_environment(folder / "environment.json"),
         histories=tuple(_read_histories(folder)),

@@ -58,11 +58,14 @@ def capitalise(name: str) -> str:
 
 
 def encode_jpeg(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
-    """A picture of shape (row, column), of 8 bits or of 16, as a grey JPEG of the height of the page's pictures."""
-    grey = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels.astype(np.uint8)
-    n_rows, n_columns = grey.shape
+    """A picture as JPEG of the height of the page's pictures: (row, column) is grey, (row, column, 3) has colours.
+
+    Of 16 bits, the upper 8 are kept.
+    """
+    shown = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels.astype(np.uint8)
+    n_rows, n_columns = shown.shape[:2]
     scale = min(1.0, _ROWS_SHOWN / n_rows)
     size = (max(1, round(n_columns * scale)), max(1, round(n_rows * scale)))
     content = io.BytesIO()
-    Image.fromarray(grey).resize(size, Image.Resampling.LANCZOS).save(content, "JPEG", quality=_JPEG_QUALITY)
+    Image.fromarray(shown).resize(size, Image.Resampling.LANCZOS).save(content, "JPEG", quality=_JPEG_QUALITY)
     return content.getvalue()

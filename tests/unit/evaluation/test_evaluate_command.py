@@ -90,6 +90,20 @@ def test_pictures_come_from_the_store(run: Path, store: Path, is_named_by_the_ru
     assert str(store) not in page
 
 
+def test_a_run_whose_networks_are_gone_shows_its_pictures_without_heat(run: Path, store: Path) -> None:
+    result = call(run, "--store", store)
+    assert result.exit_code == 0
+    assert "warning: no heat maps: " in result.stderr
+    assert "no heat maps stand beside them" in (run / "report.html").read_text()
+
+
+def test_without_torch_there_is_no_heat(run: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mammoscope.cli.evaluate.find_spec", lambda _: None)
+    result = call(run, "--store", store)
+    assert result.exit_code == 0
+    assert "no heat maps: the package torch is not installed; install it with `uv pip install torch`" in result.stderr
+
+
 def test_a_store_that_is_gone_costs_only_the_pictures(run: Path, tmp_path: Path) -> None:
     name_store(run, tmp_path / "gone")
     assert call(run).exit_code == 0

@@ -265,6 +265,11 @@ def test_pictures_are_promised_only_where_there_are_some(bare: RunEvidence) -> N
     assert "false alarms are shown in report.html" in _answers(replace(bare, has_pictures=True))[39]
 
 
+def test_heat_maps_explain_single_results_where_there_are_some(bare: RunEvidence) -> None:
+    assert "HiResCAM" not in _answers(bare)[31]
+    assert _answers(replace(bare, has_heat_maps=True))[31].startswith("By heat maps (HiResCAM) of the most telling")
+
+
 def test_comparisons_stand_in_card_and_checklist(cohort: pl.DataFrame, bare: RunEvidence) -> None:
     assert "nothing is tested here" in _answers(bare)[29]
     first = sample_level(cohort, "breast")

@@ -93,3 +93,21 @@ def test_a_picture_keeps_its_grey_values_and_its_shape(pixels: NDArray[np.uint8]
 
 def test_a_small_picture_is_not_enlarged() -> None:
     assert Image.open(io.BytesIO(encode_jpeg(np.zeros((30, 20), dtype=np.uint8)))).size == (20, 30)
+
+
+def test_a_call_knows_the_fold_that_was_held_out(make_scores: MakeScores) -> None:
+    rows = ({"patient_id": f"p{n}", "exam_id": f"e{n}", "image_id": f"i{n}", "fold": n} for n in range(2))
+    calls = choose_calls(make_scores(*rows))
+    assert {call.image_id: call.fold for call in calls} == {"i0": 0, "i1": 1}
+
+
+def test_a_painted_picture_stands_beside_the_plain_one_in_its_colours(make_scores: MakeScores) -> None:
+    calls = choose_calls(breasts(make_scores, (0.5, True), (0.4, False)))
+    colour = np.full((20, 10, 3), (200, 180, 30), dtype=np.uint8)
+    first, second = draw_pictures(calls, Shelf("i0", "i1"), {"i0": colour})
+    assert first.heat_jpeg is not None
+    shown = Image.open(io.BytesIO(first.heat_jpeg))
+    assert shown.size == (10, 20)
+    np.testing.assert_allclose(np.asarray(shown)[10, 5], (200, 180, 30), atol=3)
+    assert Image.open(io.BytesIO(first.jpeg)).mode == "L"
+    assert second.heat_jpeg is None

@@ -98,6 +98,20 @@ def test_what_is_referred_to_is_there(page: str) -> None:
     assert set(re.findall(r"url\(#([^)]+)\)", page)) <= ids
 
 
+def test_heat_stands_beside_its_picture_with_a_text_and_its_meaning(cohort: pl.DataFrame, page: str) -> None:
+    first, *others = choose_calls(cohort)
+    pictures = [Picture(first, b"plain", b"painted"), *(Picture(call, b"plain") for call in others)]
+    shown = render(evaluate_scores(cohort, SETTINGS), Surroundings(pictures=pictures))
+    texts = [str(attributes["alt"]) for tag, attributes in Outline(shown).attributes if tag == "img"]
+    assert len(texts) == 1 + len(pictures)
+    assert texts[0].startswith(f"Mammogram {first.alias}, ")
+    assert texts[1].startswith(f"Heat map of {first.alias}, ")
+    told = "to the network of the fold that it was held out in (HiResCAM)"
+    assert told in shown
+    assert told not in page
+    assert "No network of the run could look at these pictures again" in page
+
+
 def test_every_picture_and_figure_has_a_text(page: str) -> None:
     described = [
         attributes.get("alt") or attributes.get("aria-label")
