@@ -53,7 +53,7 @@ SMALL = Change("small", "small", _PICTURES, _SECOND_STAGE)
 # what is new to the network learns faster, so that it comes to use the age
 TABLE = Change("small, table", "small", _PICTURES, (_AGE_AND_DENSITY, "fine_tuning.head_factor=10"))
 FILM = Change("small", "small", _PICTURES)
-PHANTOMS = Change("small", "small", (*_PICTURES, "epochs=10"))  # for five minutes
+PHANTOMS = Change("small", "small", _PICTURES)
 SHORT = Change("small, short", "small", (*_at_size(128, 80), "epochs=4"))
 _CHANGES: dict[str, tuple[str, ...]] = {
     "1 imbalance: two controls for each case, cases in every batch": (
