@@ -75,6 +75,8 @@ def predict(
     opened = open_engine(run, device=device, engine=engine, precision=precision)
     for note in opened.notes:
         warn(note)
+    folds = tuple(opened.weights_by_fold)
+    place = folds.index(training.fold) if training is not None and training.fold in folds else None
     session = Session(
         engine=opened if tta is None else opened.look(_FLIPS_BY_TTA[tta]),
         folder=run,
@@ -83,7 +85,7 @@ def predict(
         output=output,
         options=Options(n_workers=resolve_workers(workers), limit=limit, is_resumed=resume),
         around=Surroundings(progress=partial(progress_bar, "predict"), say=_tell),
-        check_pictures=warn_of_nothing if training is None else partial(check_range, training),
+        check_pictures=warn_of_nothing if training is None else partial(check_range, training, place=place),
     )
     finished = session.run()
     if finished.prediction is not None:

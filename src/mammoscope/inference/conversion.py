@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from mammoscope.errors import ConfigError
-from mammoscope.inference.openvino_engine import load_openvino
+from mammoscope.inference.openvino_engine import OUTPUTS, load_openvino
 from mammoscope.learning.network import CancerNetwork
 from mammoscope.learning.table_inputs import TableEncoder
 from mammoscope.learning.table_layer import TableTensors
@@ -23,17 +23,17 @@ Size = tuple[int, int]
 
 
 class _Exportable(nn.Module):
-    """Pictures in [0, 1], (picture, 1, row, column), and their table, to logits of cancer, and those of views."""
+    """Pictures in [0, 1], (picture, 1, row, column), and their table, to all of `OUTPUTS` that the network has."""
 
     def __init__(self, network: CancerNetwork, encoder: TableEncoder | None) -> None:
         super().__init__()
         self.network = network
         self.has_table = encoder is not None
         self.names = ("picture", *(_table_names(encoder) if encoder else ()))
-        self.said = ("cancer", "view") if network.view_attention is not None else ("cancer",)
+        self.said = tuple(name for name in OUTPUTS if name != "view" or network.view_attention is not None)
 
     def forward(self, picture: torch.Tensor, *table: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The logits, each (picture,)."""
+        """The logits, each (picture,), and the features, (picture, channel)."""
         by_name = dict(zip(self.names[1:], table, strict=True))
         n_pictures = picture.shape[0]
         numbers = by_name.get("numbers", picture.new_zeros((n_pictures, 0)))
@@ -86,7 +86,7 @@ def to_openvino(traced: Any, encoder: TableEncoder | None, size: Size) -> Any:  
     widths = {"numbers": 2 * len(encoder.numbers), "categories": len(encoder.categories)} if encoder else {}
     for port, name in zip(model.inputs, names, strict=True):
         port.get_tensor().set_names({name})
-    for port, name in zip(model.outputs, ("cancer", "view"), strict=False):
+    for port, name in zip(model.outputs, _name_outputs(len(model.outputs)), strict=True):
         port.get_tensor().set_names({name})
     model.reshape({name: [-1, 1, *size] if name == "picture" else [-1, widths[name]] for name in names})
     return model
@@ -119,7 +119,7 @@ def write_onnx(traced: Any, encoder: TableEncoder | None, path: Path) -> None:  
         ConfigError: torch cannot write this network.
     """
     names = ["picture", *(_table_names(encoder) if encoder else ())]
-    outputs = ["cancer", "view"][: len(traced.graph_signature.user_outputs)]
+    outputs = _name_outputs(len(traced.graph_signature.user_outputs))
     with _quiet():
         try:
             program = torch.onnx.export(
@@ -130,6 +130,11 @@ def write_onnx(traced: Any, encoder: TableEncoder | None, path: Path) -> None:  
             raise ConfigError(
                 f"--to onnx: torch cannot write this network ({_reason(error)}); give --to openvino"
             ) from error
+
+
+def _name_outputs(n_outputs: int) -> list[str]:
+    """The names of the outputs of a network, of which few have weights of views."""
+    return [name for name in OUTPUTS if name != "view" or n_outputs == len(OUTPUTS)]
 
 
 def _table_names(encoder: TableEncoder) -> tuple[str, ...]:

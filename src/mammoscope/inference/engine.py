@@ -37,7 +37,7 @@ class Scorer(Protocol):
     """Networks that are ready to score."""
 
     def score(self, pictures: Sequence[CanvasPixels], rows: pl.DataFrame | None = None) -> list[PictureLogits]:
-        """What each network says of prepared pictures, (row, column) each.
+        """What each network says of prepared pictures, (row, column) each; with their features, but for int8.
 
         `rows` has the columns of the table for each picture, where the networks are given them.
 

@@ -29,6 +29,8 @@ from mammoscope.learning.table_inputs import EncodedTable, TableEncoder
 Grey = NDArray[np.float32]
 Inputs = dict[str, NDArray[Any]]
 
+OUTPUTS: Final = ("cancer", "view", "features")
+"""What an exported network gives, by name: logits of cancer, weights of views where it has them, and its features."""
 _MOST_STREAMS: Final = 8  # each has the memory of a picture's features, and batches have no more than a few pictures
 _HINT_BY_PRECISION: Final[dict[Precision, str]] = {"f32": "f32", "bf16": "bf16", "int8": "f32"}
 _TURNS_BY_FLIPS: Final[dict[str, tuple[tuple[int, int], ...]]] = {
@@ -41,25 +43,43 @@ _TURNS_BY_FLIPS: Final[dict[str, tuple[tuple[int, int], ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class CompiledNetwork:
-    """The network of a fold, ready to compute; `encoder` is that of its table, if it is given one."""
+    """The network of a fold, ready to compute.
+
+    Attributes:
+        fold: that it was kept from.
+        weights_sha256: of its weights.
+        queue: of the requests of each stream.
+        outputs: its names of `OUTPUTS`, in its own order.
+        encoder: of its table, if it is given one.
+        keeps_features: whether they are given back.
+    """
 
     fold: int
     weights_sha256: str
     queue: Any  # openvino's AsyncInferQueue
+    outputs: tuple[str, ...]
     encoder: TableEncoder | None
+    keeps_features: bool
 
-    def compute(self, inputs: Sequence[Inputs]) -> NDArray[np.float64]:
-        """What it says for each of some inputs of one picture: logit of cancer and log weight, (input, 2)."""
-        said = np.zeros((len(inputs), 2))
+    def compute(self, inputs: Sequence[Inputs], n_looks: int) -> PictureLogits:
+        """What it says of pictures in the mean over so many looks at each, which stand together."""
+        said: list[dict[str, NDArray[Any]]] = [{}] * len(inputs)
 
         def take(request: Any, place: int) -> None:  # noqa: ANN401  # openvino ships no types
-            said[place, : len(request.model_outputs)] = [float(tensor.data[0]) for tensor in request.output_tensors]
+            tensors = zip(self.outputs, request.output_tensors, strict=True)
+            said[place] = {name: tensor.data[0].copy() for name, tensor in tensors}  # the next request writes there
 
         self.queue.set_callback(take)
         for place, each in enumerate(inputs):
             self.queue.start_async(each, place)
         self.queue.wait_all()
-        return said
+        cancer, view = (
+            np.array([each.get(name, 0.0) for each in said], dtype=float).reshape(-1, n_looks).mean(axis=1)
+            for name in ("cancer", "view")
+        )
+        if not self.keeps_features:
+            return PictureLogits(cancer, view)
+        return PictureLogits(cancer, view, np.array([each["features"] for each in said[::n_looks]], dtype=np.float32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +128,7 @@ class OpenVinoEngine:
         return {network.fold: network.weights_sha256 for network in self.networks}
 
     def score(self, pictures: Sequence[CanvasPixels], rows: pl.DataFrame | None = None) -> list[PictureLogits]:
-        """What each network says of prepared pictures, (row, column) each.
+        """What each network says of prepared pictures, (row, column) each, with their features.
 
         Raises:
             MammoscopeError: the networks are given a table, and there are no rows, or the other way round.
@@ -118,8 +138,7 @@ class OpenVinoEngine:
         logits = []
         for network in self.networks:
             inputs = list_inputs(pictures, rows, encoder=network.encoder, size=size, flips=flips)
-            said = network.compute(inputs).reshape(len(pictures), -1, 2).mean(axis=1)  # (picture, 2)
-            logits.append(PictureLogits(said[:, 0], said[:, 1]))
+            logits.append(network.compute(inputs, len(_TURNS_BY_FLIPS[flips])))
         return logits
 
     def choose(self, places: Sequence[int]) -> "OpenVinoEngine":
@@ -184,7 +203,9 @@ def open_openvino_engine(
             reason = " ".join(str(error).split())[:200]
             raise RunError(f"{path}: OpenVINO cannot compute this network ({reason}); export anew") from error
         queue = openvino.AsyncInferQueue(compiled, min(n_cores, _MOST_STREAMS))
-        networks.append(CompiledNetwork(network.fold, network.weights_sha256, queue, network.table))
+        outputs = tuple(port.get_any_name() for port in compiled.outputs)
+        keeps = "features" in outputs and chosen != "int8"  # whose features are not those of training any more
+        networks.append(CompiledNetwork(network.fold, network.weights_sha256, queue, outputs, network.table, keeps))
     return OpenVinoEngine(export, tuple(networks), chosen)
 
 

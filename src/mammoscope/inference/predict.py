@@ -5,7 +5,7 @@ are, and a prediction that is killed goes on where it was. Pictures are scored i
 that do not reach over a part: so neither workers nor interruptions change which pictures share a batch.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
@@ -23,10 +23,11 @@ from mammoscope.inference.order import choose_by_score, count_breasts, read_netw
 from mammoscope.inference.pace import Pace, say_fit
 from mammoscope.inference.reading import Outcome, PreparedFile, ScoringTask
 from mammoscope.inference.rows import Networks, Row, tabulate_facts, to_refused_row, to_scored_rows
+from mammoscope.learning.logits import PictureLogits
 
 Floats = NDArray[np.float64]
-PictureCheck = Callable[[Sequence[PreparedFile]], Sequence[Collection[str]]]
-"""What is to be warned of with each picture of a batch, by codes."""
+PictureCheck = Callable[[Sequence[PreparedFile], Mapping[int, PictureLogits]], Sequence[Collection[str]]]
+"""What is to be warned of with each picture of a batch, by codes; it hears what each network says, by its place."""
 
 CHEAP: Final = (0,)
 """The place of the network that sees all pictures where there is no time for the others."""
@@ -49,7 +50,10 @@ def choose_part_size(n_files: int, batch_size: int) -> int:
     return -(-least // batch_size) * batch_size
 
 
-def warn_of_nothing(files: Sequence[PreparedFile]) -> Sequence[Collection[str]]:
+def warn_of_nothing(
+    files: Sequence[PreparedFile],
+    logits_by_place: Mapping[int, PictureLogits],  # noqa: ARG001  # as any check is called
+) -> Sequence[Collection[str]]:
     """No warning for any picture."""
     return [()] * len(files)
 
@@ -183,7 +187,8 @@ class Pipeline:
         table = tabulate_facts(files) if self.has_table else None
         logits = engine.score([each.pixels for each in files], table) if files else []
         self.pace.note(len(tasks), n_networks=len(networks), network_s=self.pace.clock() - began)
-        scored = iter(to_scored_rows(files, networks, logits, self.check_pictures(files) if files else []))
+        remarks = self.check_pictures(files, dict(zip(networks, logits, strict=True))) if files else []
+        scored = iter(to_scored_rows(files, networks, logits, remarks))
         return [
             {"key": task.key, **(to_refused_row(outcome) if isinstance(outcome, Rejection) else next(scored))}
             for task, outcome in zip(tasks, outcomes, strict=True)

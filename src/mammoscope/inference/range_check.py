@@ -21,6 +21,7 @@ from mammoscope.errors import ConfigError, RunError, UserInputError
 from mammoscope.files import write_text
 from mammoscope.imaging.canvas import CanvasPixels, Placement
 from mammoscope.inference.reading import PreparedFile
+from mammoscope.learning.logits import PictureLogits
 
 Floats = NDArray[np.float64]
 
@@ -195,16 +196,29 @@ def warn_of_range(
     return warnings
 
 
-def check_range(training: TrainingRange, files: Sequence[PreparedFile]) -> list[frozenset[str]]:
-    """The codes of what is unlike training about each of some prepared pictures; features are not looked at."""
-    return [
-        frozenset(
-            warn_of_range(
-                training, measure_picture(each.pixels, each.placement, _text(each.record.get("doubt"))), each.facts
-            )
-        )
-        for each in files
-    ]
+def check_range(
+    training: TrainingRange,
+    files: Sequence[PreparedFile],
+    logits_by_place: Mapping[int, PictureLogits],
+    *,
+    place: int | None,
+) -> list[frozenset[str]]:
+    """The codes of what is unlike training about each of some prepared pictures.
+
+    Args:
+        training: of the run.
+        files: the pictures.
+        logits_by_place: what networks say of them, whose features are looked at where it has them.
+        place: of the network of `training.fold` among all; None where it is not there.
+    """
+    said = None if place is None else logits_by_place.get(place)
+    features = None if said is None else said.features
+    codes = []
+    for number, each in enumerate(files):
+        measures = measure_picture(each.pixels, each.placement, _text(each.record.get("doubt")))
+        embedding = None if features is None else features[number].astype(float)
+        codes.append(frozenset(warn_of_range(training, measures, each.facts, embedding)))
+    return codes
 
 
 def _text(value: object) -> str | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
@@ -97,7 +98,7 @@ class TorchEngine:
         return replace(self, flips=flips)
 
     def score(self, pictures: Sequence[CanvasPixels], rows: pl.DataFrame | None = None) -> list[PictureLogits]:
-        """What each network says of prepared pictures, (row, column) each.
+        """What each network says of prepared pictures, (row, column) each, with their features.
 
         Raises:
             MammoscopeError: the networks are given a table, and there are no rows.
@@ -105,9 +106,9 @@ class TorchEngine:
         """
         stored = torch.from_numpy(np.stack(pictures))  # (picture, row, column)
         tables = [] if rows is None else [to_tensors(encoder.encode(rows)) for encoder in self.encoders]
+        score = partial(score_batches, recipe=self.recipe, device=self.bundle.device, keeps_features=True)
         return [
-            score_batches(network, [Pictures(stored, table)], recipe=self.recipe, device=self.bundle.device)
-            for network, table in zip_longest(self.bundle.networks, tables)
+            score(network, [Pictures(stored, table)]) for network, table in zip_longest(self.bundle.networks, tables)
         ]
 
 

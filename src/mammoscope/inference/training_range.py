@@ -1,15 +1,11 @@
 """The range of a run's training pictures, measured from the prepared store when its folds are done."""
 
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-import torch
 from numpy.typing import NDArray
 
-from mammoscope.imaging.canvas import CanvasPixels
 from mammoscope.imaging.store import PreparedStore
 from mammoscope.inference.bundle import Bundle, open_bundle
 from mammoscope.inference.range_check import (
@@ -21,9 +17,9 @@ from mammoscope.inference.range_check import (
     read_range,
     write_range,
 )
-from mammoscope.learning.batches import to_network_input
+from mammoscope.inference.torch_engine import TorchEngine
 from mammoscope.learning.run import Run
-from mammoscope.learning.scoring import autocast_type, choose_device
+from mammoscope.learning.scoring import choose_device
 
 MOST_PICTURES = 4000  # the outer twentieth are 200, enough to tell how a tail falls off
 MOST_EMBEDDED = 400  # they pass through the network, which takes minutes for large ones without a GPU
@@ -52,7 +48,7 @@ def write_training_range(
     held_out = _choose(usable.filter(pl.col("fold") == fold), MOST_EMBEDDED, rng)
     features = None
     if held_out.height >= LEAST_PICTURES:
-        features = embed_pictures(bundle, (store.read(image_id) for image_id in held_out["image_id"]), fold=fold)
+        features = embed_pictures(bundle, store, held_out, fold=fold)
     training = fit_range(measure_store(store, chosen), machines=usable["machine"].to_list(), features=features)
     write_range(training.model_copy(update={"fold": None if features is None else fold}), run.path)
     return run.path / FILE_NAME
@@ -67,22 +63,18 @@ def measure_store(store: PreparedStore, rows: pl.DataFrame) -> list[PictureMeasu
     ]
 
 
-@torch.inference_mode()
-def embed_pictures(bundle: Bundle, pictures: Iterator[CanvasPixels], *, fold: int) -> NDArray[np.float64]:
-    """What the network of a trained fold makes of prepared pictures, before its head, (picture, channel).
+def embed_pictures(bundle: Bundle, store: PreparedStore, rows: pl.DataFrame, *, fold: int) -> NDArray[np.float64]:
+    """What the network of a trained fold makes of the pictures of manifest rows before its head, (picture, channel).
 
-    In the recipe's precision, as pictures are scored.
+    Of each as it is, in the recipe's precision, as pictures are scored.
     """
-    network, picture = bundle.networks[bundle.run.trained_folds.index(fold)], bundle.recipe.picture
-    dtype = autocast_type(bundle.recipe.precision, bundle.device)
+    engine = TorchEngine(bundle, flips="none").choose([bundle.run.trained_folds.index(fold)])
     parts = []
-    while batch := list(islice(pictures, _BATCH)):
-        stored = torch.from_numpy(np.stack(batch)).to(bundle.device)  # (picture, row, column)
-        grey = to_network_input(stored, rows=picture.held_out_rows, columns=picture.held_out_columns)
-        with torch.autocast(bundle.device.type, dtype or torch.bfloat16, enabled=dtype is not None):
-            maps = network.look(grey)
-        parts.append(network.pooling(maps.float()).double().cpu().numpy())
-    return np.concatenate(parts)
+    for start in range(0, rows.height, _BATCH):
+        batch = rows[start : start + _BATCH]
+        (logits,) = engine.score([store.read(image_id) for image_id in batch["image_id"]], batch)
+        parts.append(logits.features)
+    return np.concatenate([part for part in parts if part is not None]).astype(float)
 
 
 def _choose(rows: pl.DataFrame, n_most: int, rng: np.random.Generator) -> pl.DataFrame:

@@ -114,7 +114,8 @@ class History(Callback):
 
 def gather_logits(share: PictureLogits, processes: Processes, *, n: int) -> PictureLogits:
     """What all processes have said of n pictures, in their order."""
-    return PictureLogits(*(gather_in_order(part, processes, n=n) for part in (share.cancer, share.view)))
+    cancer, view = (gather_in_order(part, processes, n=n) for part in (share.cancer, share.view))
+    return PictureLogits(cancer, view)
 
 
 def _mean_over_processes(task: "TrainingTask", loss: float | None) -> float | None:

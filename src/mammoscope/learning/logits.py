@@ -17,10 +17,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class PictureLogits:
-    """What a network says of pictures, (picture,): logits of cancer, and log weights among the views of a breast."""
+    """What a network says of pictures, (picture,): logits of cancer, and log weights among the views of a breast.
+
+    `features` are what its head sees of each picture as it is, (picture, channel), where they were kept.
+    """
 
     cancer: Floats
     view: Floats
+    features: NDArray[np.float32] | None = None
 
     @property
     def probabilities(self) -> Floats:
@@ -29,11 +33,12 @@ class PictureLogits:
 
     def take(self, places: Sequence[int]) -> "PictureLogits":
         """Those of some of the pictures, in the order of `places`."""
-        return PictureLogits(self.cancer[places], self.view[places])
+        features = None if self.features is None else self.features[places]
+        return PictureLogits(self.cancer[places], self.view[places], features)
 
 
 def concatenate(parts: Sequence[PictureLogits]) -> PictureLogits:
-    """The pictures of several parts, one after another."""
+    """The pictures of several parts, one after another; without features."""
     return PictureLogits(np.concatenate([part.cancer for part in parts]), np.concatenate([part.view for part in parts]))
 
 

@@ -29,12 +29,14 @@ class NetworkOutput(NamedTuple):
     `samples` are the logits of cancer under each mask of the last dropout, (sample, picture), whose mean is `cancer`;
     the loss is the mean of theirs. There is one where nothing is dropped. `auxiliary` has the logits of each further
     question, (picture, class), or (picture,) for yes and no; they are for training alone, and empty in evaluation.
+    `features` are what the head sees of the picture alone, (picture, channel); None where they are not kept.
     """
 
     cancer: torch.Tensor
     view: torch.Tensor
     samples: torch.Tensor
     auxiliary: dict[str, torch.Tensor]
+    features: torch.Tensor | None = None
 
     @property
     def is_finite(self) -> bool:
@@ -83,7 +85,8 @@ class CancerNetwork(nn.Module):
         samples = sample_logits(self.head, features, n_samples=self.n_samples)  # (sample, picture)
         cancer = samples.mean(dim=0)  # (picture,)
         view = torch.zeros_like(cancer) if self.view_attention is None else self.view_attention(features)
-        return NetworkOutput(cancer, view, samples, answer_questions(self.auxiliary, pooled) if self.training else {})
+        answers = answer_questions(self.auxiliary, pooled) if self.training else {}
+        return NetworkOutput(cancer, view, samples, answers, pooled)
 
     def train(self, mode: bool = True) -> Self:  # noqa: FBT001  # torch's signature
         """Go over to training, or to evaluation; statistics that are fixed stay so."""

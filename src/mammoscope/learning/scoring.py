@@ -60,9 +60,14 @@ def choose_device(name: str = "auto") -> torch.device:
 
 @torch.inference_mode()
 def score_batches(
-    network: CancerNetwork, batches: Iterable[Pictures], *, recipe: Recipe, device: torch.device
+    network: CancerNetwork,
+    batches: Iterable[Pictures],
+    *,
+    recipe: Recipe,
+    device: torch.device,
+    keeps_features: bool = False,
 ) -> PictureLogits:
-    """What a network says of the pictures of batches, one batch after another."""
+    """What a network says of the pictures of batches, one batch after another; features, which are large, if asked."""
     network.eval()
     dtype = autocast_type(recipe.precision, device)
     outputs = []
@@ -71,21 +76,22 @@ def score_batches(
             stored.to(device), rows=recipe.picture.held_out_rows, columns=recipe.picture.held_out_columns
         )
         with torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None):
-            outputs.append(_compute_flipped(network, grey, None if table is None else table.to(device), recipe))
+            output = _compute_flipped(network, grey, None if table is None else table.to(device), recipe)
+        outputs.append(output if keeps_features else output._replace(features=None))
     return gather_outputs(outputs)
 
 
 def _compute_flipped(
     network: CancerNetwork, grey: torch.Tensor, table: TableTensors | None, recipe: Recipe
 ) -> NetworkOutput:
-    """What a network says of pictures in the mean over the flips of the recipe, in the logits."""
+    """What a network says of pictures in the mean over the flips of the recipe, in the logits; features as they are."""
     flipped = (grey.flip(axes) if axes else grey for axes in AXES_BY_FLIPS[recipe.scoring.flips])
     outputs = [compute_outputs(network, each, table) for each in flipped]
     cancer, view, samples = (
         torch.stack([getattr(output, name).float() for output in outputs]).mean(dim=0)
         for name in ("cancer", "view", "samples")
     )
-    return NetworkOutput(cancer, view, samples, {})
+    return NetworkOutput(cancer, view, samples, {}, outputs[0].features)
 
 
 def compute_outputs(network: CancerNetwork, grey: torch.Tensor, table: TableTensors | None) -> NetworkOutput:
@@ -106,7 +112,9 @@ def gather_outputs(outputs: Sequence[NetworkOutput]) -> PictureLogits:
         return PictureLogits(np.empty(0), np.empty(0))
     cancer = torch.cat([output.cancer for output in outputs])
     view = torch.cat([output.view for output in outputs])
-    return PictureLogits(cancer.double().cpu().numpy(), view.double().cpu().numpy())
+    kept = [output.features for output in outputs if output.features is not None]
+    features = torch.cat(kept).float().cpu().numpy() if len(kept) == len(outputs) else None
+    return PictureLogits(cancer.double().cpu().numpy(), view.double().cpu().numpy(), features)
 
 
 def tabulate_scores(rows: pl.DataFrame, logits: PictureLogits, combination: Combination) -> pl.DataFrame:

@@ -4,12 +4,16 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
 from mammoscope.evaluation.scores import read_scores
 from mammoscope.inference import inputs
 from mammoscope.inference.decoders import decode_here
+from mammoscope.inference.inputs import read_inputs
+from mammoscope.inference.range_check import fit_range, measure_picture, write_range
+from mammoscope.inference.reading import PreparedFile
 from mammoscope.learning.run import Run
 
 CliRun = Callable[..., tuple[int, str, str]]
@@ -111,6 +115,24 @@ def test_a_breast_without_a_usable_image_gets_the_share_of_cases(
     assert sorted(refused["code"]) == ["not_dicom", "unreadable", "unreadable"]
     assert err.count("warning: refused (") == 3
     assert "warning: the table names 2 images that have no file; rejected.parquet lists them\n" in err
+
+
+@pytest.mark.parametrize(("fold", "engine"), [(0, "openvino"), (1, "openvino"), (1, "torch"), (7, "torch")])
+def test_features_unlike_those_of_training_are_warned_of(
+    predict: Predict, phantoms: Path, random_run: Run, fold: int, engine: str
+) -> None:
+    """By the network that the range is of, where it is there; training lies far away."""
+    given = read_inputs([phantoms / "test_images"], phantoms / "test.csv", random_run.prepare)
+    files = [each for each in decode_here(given.tasks) if isinstance(each, PreparedFile)]
+    measures = [measure_picture(each.pixels, each.placement, None) for each in files for _ in range(4)]
+    far = 1000 + np.random.default_rng(0).random((32, 96))
+    training = fit_range(measures, machines=[], features=far).model_copy(update={"fold": fold})
+    write_range(training, random_run.path)
+    code, _, err = predict("--table", phantoms / "test.csv", "--engine", engine)
+    assert code == 0, err
+    decisions = pl.read_parquet(random_run.path.parent / "out" / "decisions.parquet")
+    warned = decisions.filter(pl.col("level") == "image")["warnings"].str.split(" ")
+    assert warned.list.contains("unlike_features").to_list() == [fold in random_run.trained_folds] * 8
 
 
 def test_one_file_may_be_given(predict: Predict, images: Path, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from mammoscope.inference.range_check import (
     write_range,
 )
 from mammoscope.inference.reading import PreparedFile
+from mammoscope.learning.logits import PictureLogits
 from mammoscope.learning.run import Run
 from mammoscope.phantom.dicom import Identity, encode_dicom
 from mammoscope.phantom.machine import MACHINES
@@ -308,7 +309,27 @@ def test_prepared_files_are_held_against_training_by_codes(random_run: Run, phan
     rng = np.random.default_rng(0)
     strange = fit_range(made_up(rng, 100, lambda n: rng.uniform(1, 2, n)), machines=[])
     assert len(files) == 8
-    assert all("unlike_rows" in codes for codes in check_range(strange, files))
+    assert all("unlike_rows" in codes for codes in check_range(strange, files, {}, place=None))
     measured = [measure_picture(each.pixels, each.placement, None) for each in files]
     own = fit_range([each for each in measured for _ in range(5)], machines=[])
-    assert not any("unlike_rows" in codes for codes in check_range(own, files))
+    assert not any("unlike_rows" in codes for codes in check_range(own, files, {}, place=None))
+
+
+def test_features_of_the_network_of_the_range_are_compared_and_no_others(random_run: Run, phantoms: Path) -> None:
+    given = read_inputs([phantoms / "test_images"], phantoms / "test.csv", random_run.prepare)
+    files = [each for each in decode_here(given.tasks) if isinstance(each, PreparedFile)]
+    rng = np.random.default_rng(0)
+    training = fit_range(made_up(rng, 100, rng.random), machines=[], features=rng.normal(size=(100, 6)))
+    features = rng.normal(size=(8, 6)).astype(np.float32)
+    features[3] += 100
+    nothing = np.zeros(8)
+    seen, unseen = PictureLogits(nothing, nothing, features), PictureLogits(nothing, nothing)
+
+    def flagged(logits_by_place: dict[int, PictureLogits], place: int | None) -> list[int]:
+        codes = check_range(training, files, logits_by_place, place=place)
+        return [number for number, each in enumerate(codes) if "unlike_features" in each]
+
+    assert flagged({0: unseen, 1: seen}, 1) == [3]
+    assert flagged({0: seen, 1: unseen}, 1) == []
+    assert flagged({0: seen}, 1) == []
+    assert flagged({0: seen}, None) == []

@@ -47,7 +47,7 @@ def test_pictures_of_training_are_in_its_range(
     assert written is not None
     bundle = open_bundle(random_run.path, torch.device("cpu"))
     rows = tiny_manifest.filter(pl.col("cancer").is_not_null())
-    embedded = embed_pictures(bundle, (tiny_store.read(image_id) for image_id in rows["image_id"]), fold=0)
+    embedded = embed_pictures(bundle, tiny_store, rows, fold=0)
     warned = [
         warn_of_range(written, measures, {}, embedding)
         for measures, embedding in zip(measure_store(tiny_store, rows), embedded, strict=True)
@@ -55,10 +55,13 @@ def test_pictures_of_training_are_in_its_range(
     assert sum(map(bool, warned)) <= 1
 
 
-def test_what_is_embedded_is_what_the_head_sees(random_run: Run, tiny_store: PreparedStore) -> None:
+def test_what_is_embedded_is_what_the_head_sees(
+    random_run: Run, tiny_manifest: pl.DataFrame, tiny_store: PreparedStore
+) -> None:
     bundle = open_bundle(random_run.path, torch.device("cpu"))
-    pictures = [tiny_store.read(image_id) for image_id in tiny_store.image_ids[:20]]  # more than a batch
-    embedded = embed_pictures(bundle, iter(pictures), fold=1)
+    rows = tiny_manifest[:20]  # more than a batch
+    pictures = [tiny_store.read(image_id) for image_id in rows["image_id"]]
+    embedded = embed_pictures(bundle, tiny_store, rows, fold=1)
     grey = torch.from_numpy(np.stack(pictures))[:, None].float() / 255
     network = bundle.networks[1]
     with torch.no_grad():
