@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from mammoscope.inference.collect import Prediction
     from mammoscope.inference.pace import TimeLimit
+    from mammoscope.inference.session import Finished
 
 _SENTENCES_SHOWN = 20
 _FLIPS_BY_TTA = {"none": "none", "flip": "horizontal"}
@@ -89,7 +90,7 @@ def predict(
     )
     finished = session.run()
     if finished.prediction is not None:
-        _warn(finished.prediction, finished.summary)
+        _warn(finished, finished.prediction)
         if training is None:
             warn(NO_RANGE)
     is_told = as_json or finished.prediction is not None
@@ -122,12 +123,12 @@ def _shorten(summary: "Mapping[str, object]") -> dict[str, object]:
     return {key: value for key, value in summary.items() if not key.endswith(_FOR_PEOPLE)}
 
 
-def _warn(prediction: "Prediction", summary: "Mapping[str, object]") -> None:
-    for rejection in prediction.rejections[:_SENTENCES_SHOWN]:
+def _warn(finished: "Finished", prediction: "Prediction") -> None:
+    for rejection in finished.refused[:_SENTENCES_SHOWN]:
         warn(f"refused ({rejection.code}): {rejection.sentence}")
-    if summary["images_missing"]:
-        warn(f"the table names {summary['images_missing']} images that have no file; rejected.parquet lists them")
-    if not summary["is_complete"]:
+    if finished.n_missing:
+        warn(f"the table names {finished.n_missing} images that have no file; rejected.parquet lists them")
+    if not finished.summary["is_complete"]:
         warn("time was up before all was scored; the same command with --resume goes on")
     n_images = prediction.image_scores.height
     for gap in prediction.gaps:

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from mammoscope.errors import UserInputError
 from mammoscope.evaluation.peaks import MOST_PEAKS, Heat, find_peaks_of_file
 from mammoscope.imaging.batch import Rejection
-from mammoscope.imaging.verdict import Verdict
 from mammoscope.inference.collect import ORDER, part_duplicates, part_mixed
 from mammoscope.inference.decoders import Decoders
 from mammoscope.inference.explained import ExplainedImage, Said
 from mammoscope.inference.heat import HeatMapper
 from mammoscope.inference.reading import PreparedFile, ScoringTask
+from mammoscope.inference.refusals import tell_refused
 from mammoscope.inference.rows import tabulate_facts
 from mammoscope.learning.logits import PictureLogits, combine_to_probabilities, concatenate
 
@@ -106,28 +106,6 @@ def _choose(files: Sequence[PreparedFile]) -> tuple[list[int], list[Rejection]]:
     table, second = part_duplicates(table)
     table, mixed = part_mixed(table)
     return table.sort(*ORDER)["place"].to_list(), [*second, *mixed]
-
-
-def tell_refused(rejections: Sequence[Rejection], tasks: Sequence[ScoringTask]) -> tuple[tuple[Rejection, ...], int]:
-    """The refused by path, their sentences without an id of the table, and how many images have no file at all."""
-    absent = {task.name for task in tasks if not task.stamp}
-    missing = {each.image_id for each in rejections if each.image_id in absent and each.code == Verdict.UNREADABLE}
-    call_by_name = _number([task for task in tasks if task.name not in missing])
-    told = [_call(each, call_by_name[each.image_id]) for each in rejections if each.image_id not in missing]
-    return tuple(sorted(told, key=lambda each: each.path)), len(missing)
-
-
-def _number(tasks: Sequence[ScoringTask]) -> dict[str, str]:
-    """How sentences call the files, "file 7" for the seventh in the order of the paths; without a table they do so."""
-    in_order = sorted(tasks, key=lambda task: task.path)
-    return {
-        task.name: task.name if task.mammogram is None else f"file {number}"
-        for number, task in enumerate(in_order, start=1)
-    }
-
-
-def _call(rejection: Rejection, name: str) -> Rejection:
-    return replace(rejection, sentence=f"{name}: {rejection.sentence.removeprefix(f'{rejection.image_id}: ')}")
 
 
 def _say(

@@ -11,6 +11,7 @@ import polars as pl
 
 from mammoscope.errors import UserInputError
 from mammoscope.files import sha256_of_bytes
+from mammoscope.imaging.batch import Rejection
 from mammoscope.inference.collect import Prediction, collect_prediction
 from mammoscope.inference.decisions import RunFigures, make_decisions, read_figures
 from mammoscope.inference.engine import Engine, OpenEngine
@@ -26,6 +27,7 @@ from mammoscope.inference.outputs import (
 )
 from mammoscope.inference.pace import Pace, TimeLimit
 from mammoscope.inference.predict import PictureCheck, Pipeline, choose_batch_size, choose_part_size, warn_of_nothing
+from mammoscope.inference.refusals import tell_refused
 from mammoscope.inference.submission import make_submission
 
 Progress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
@@ -45,10 +47,15 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A prediction that is written: the facts of its summary, and what it came to; None where it was there already."""
+    """A prediction that is written: the facts of its summary, and what it came to; None where it was there already.
+
+    `refused` are the files that cannot be used, by path, as people are told of them; `n_missing` images have none.
+    """
 
     summary: Mapping[str, object]
     prediction: Prediction | None
+    refused: tuple[Rejection, ...] = ()
+    n_missing: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +182,7 @@ class Session:
             raise UserInputError(
                 f"{error.filename}: {error.strerror}; what was scored is kept: make room, and finish with --resume"
             ) from error
-        return Finished(summary, prediction)
+        return Finished(summary, prediction, *tell_refused(prediction.rejections, given.tasks))
 
     def _count(self, prediction: Prediction, given: ScoringInput, n_without: int) -> dict[str, object]:
         """How many images and breasts were scored and refused, and what the networks' table lacked."""

@@ -9,15 +9,11 @@ import pydicom
 import pytest
 import torch
 
-from mammoscope.anatomy import Laterality
 from mammoscope.errors import UserInputError
-from mammoscope.exam import Mammogram
-from mammoscope.imaging.batch import Rejection
-from mammoscope.imaging.prepare import PrepareSettings
 from mammoscope.inference.bundle import open_bundle
 from mammoscope.inference.collect import Prediction
 from mammoscope.inference.decoders import decode_here
-from mammoscope.inference.explain import ExplainedFiles, explain_files, share_views, tell_refused
+from mammoscope.inference.explain import ExplainedFiles, explain_files, share_views
 from mammoscope.inference.explained import make_alias, tabulate_peaks, write_map, write_peaks
 from mammoscope.inference.heat import HeatMapper
 from mammoscope.inference.reading import ScoringTask, tasks_from_folder
@@ -90,17 +86,6 @@ def test_an_exam_of_two_patients_costs_itself(mapper: HeatMapper, images: Path) 
     assert [rejection.code for rejection in explained.rejections] == ["mixed_patients"] * 4
     assert not any("somebody" in rejection.sentence for rejection in explained.rejections)
     assert len({image.mammogram.exam_id for image in explained.images}) == 1
-
-
-def test_sentences_name_no_id_of_the_table_and_the_missing_are_counted() -> None:
-    mammogram = Mammogram("17", "patient", "exam", Laterality.LEFT, None)
-    stamps = {"17": "1 2", "18": "", "19": "1 2", "20": ""}  # 18 and 20 are not there
-    tasks = [
-        ScoringTask(name, Path(f"{name}.dcm"), mammogram, PrepareSettings(rows=128, columns=64, bits=8), stamp=stamp)
-        for name, stamp in stamps.items()
-    ]
-    refused = [Rejection(name, f"{name}.dcm", "unreadable", f"{name}: found no file") for name in ("20", "19", "18")]
-    assert tell_refused(refused, tasks) == ((Rejection("19", "19.dcm", "unreadable", "file 2: found no file"),), 2)
 
 
 def test_when_nothing_can_be_explained_the_first_reason_is_given(mapper: HeatMapper, tmp_path: Path) -> None:
