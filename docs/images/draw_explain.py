@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from mammoscope.inference.bundle import open_bundle
+from mammoscope.inference.decoders import decode_here
 from mammoscope.inference.explain import explain_files
 from mammoscope.inference.heat import HeatMapper
 from mammoscope.inference.heat_pictures import Shown, draw_hang, find_top, save
@@ -23,7 +24,7 @@ def main() -> None:
     run, folder = map(Path, sys.argv[1:])
     mapper = HeatMapper(open_bundle(run, torch.device("cpu")))
     tasks = tasks_from_folder(folder, mapper.bundle.prepare)[:MOST_FILES]
-    images = explain_files(mapper, tasks, run_tasks=map, advance=lambda _: None).images
+    images = explain_files(mapper, tasks, decode=decode_here, advance=lambda _: None).images
     best = max(images, key=lambda image: image.said.breast_score).mammogram.exam_id
     shown = []
     for image in images:

@@ -43,6 +43,7 @@ _BACKING: dict[str, Any] = {"facecolor": _GROUND, "edgecolor": "none", "alpha": 
 _LABEL_LAYER = 10  # over all boxes
 _NEAR_TOP = 0.05  # of the picture's rows: a label above a box that begins there would stand in the title
 _N_BOXES = 3  # that are drawn; the table has all
+_LEAST_COLOUR = 0.1  # of the strongest: the boxes of fainter peaks would stand around nothing
 _NOTE = "Research software, no diagnosis."
 
 
@@ -96,7 +97,7 @@ def draw_overlay(shown: Shown, top: float) -> Figure:
     figure = Figure(figsize=(max(width, 3.0) + _BAR_IN + 0.9, _IMAGE_IN + 0.9), facecolor=_GROUND, layout="constrained")
     axes = figure.subplots()
     draw_image(axes, shown, top)
-    for peak in shown.image.peaks[:_N_BOXES]:
+    for peak in list_boxed(shown.image, top):
         _write_share(axes, peak, box)
     said = shown.image.said
     axes.set_title(f"{name_view(shown.image)}   score {said.score:.3f}   breast {said.breast_score:.3f}", color=_INK)
@@ -159,10 +160,15 @@ def draw_image(axes: Axes, shown: Shown, top: float) -> None:
     axes.set_facecolor(_GROUND)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    for number, peak in enumerate(shown.image.peaks[:_N_BOXES]):
+    for number, peak in enumerate(list_boxed(shown.image, top)):
         corner, size = (peak.box.left, peak.box.top), (peak.box.columns, peak.box.rows)
         axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor="black", linewidth=2.6))
         axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=_INK, linewidth=1.4 if number == 0 else 0.8))
+
+
+def list_boxed(image: ExplainedImage, top: float) -> list[Peak]:
+    """The peaks of an image that are drawn as boxes: of the highest, those that show colour."""
+    return [peak for peak in image.peaks[:_N_BOXES] if peak.value >= _LEAST_COLOUR * top]
 
 
 def colour(heat: Heat, top: float) -> NDArray[np.float64]:

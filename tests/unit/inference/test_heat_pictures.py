@@ -156,6 +156,16 @@ def test_a_share_never_stands_in_the_title(show: Show, *, top: int, below: bool)
     assert text.get_verticalalignment() == ("top" if below else "bottom")
 
 
+@pytest.mark.parametrize(("top", "n_boxes"), [(2.0, 1), (20.0, 1), (20.1, 0)])
+def test_peaks_that_show_no_colour_get_no_box_and_no_share(show: Show, *, top: float, n_boxes: int) -> None:
+    """The peak is 2; below a tenth of the strongest colour, a box would stand around nothing."""
+    shown = show("a", "R", "CC")
+    axes = draw_overlay(shown, top).axes[0]
+    assert len(axes.patches) == 2 * n_boxes  # each with its dark edge
+    assert len(axes.texts) == n_boxes
+    assert len(draw_hang([shown], top).axes[0].patches) == 2 * n_boxes
+
+
 def test_labels_have_a_dark_backing_and_lie_over_the_boxes(show: Show) -> None:
     shown = show("a", "R", "CC")
     for figure in (draw_overlay(shown, 2.0), draw_hang([shown], 2.0)):
