@@ -4,7 +4,8 @@ It needs the pictures below MAMMOSCOPE_REAL_DATA. Each run is one call of `mammo
 once as there are cores; its folder lies below `--work`, so that a suite that was stopped goes on where it was.
 
 - figures: MobileNetV2 from ImageNet weights on the competition's 256-pixel pictures, three folds: the public baseline's
-  frozen backbone, `small` on pictures alone, with age and density in the network, and with a second stage of them
+  frozen backbone, `small` on pictures alone (also on larger ones), with age and density in the network, and with a
+  second stage of them
 - ablation: `small` on smaller pictures for fewer epochs, one thing changed at a time, all else equal
 - transfer: `small` on CBIS-DDSM, and each set's networks on the other set
 - phantoms: `small` on a synthetic cohort, all cores for one training
@@ -29,7 +30,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from learning_runs import ABLATION, BASELINE, FILM, PHANTOMS, SHORT, SMALL, TABLE, Change
+from learning_runs import ABLATION, BASELINE, FILM, LARGER, PHANTOMS, SHORT, SMALL, TABLE, Change
 from mammoscope.cohort.manifest import read_manifest
 from mammoscope.evaluation.bootstrap import (
     BootstrapSettings,
@@ -124,14 +125,15 @@ class Bench:
 
 def run_figures(bench: Bench) -> dict[str, object]:
     """The trainings, the second stage over their scores, and what each is above another."""
-    changes = (SMALL, TABLE, BASELINE)
-    small, table, frozen = runs = bench.train_all(changes, bench.make_real("rsna"))
+    changes = (SMALL, LARGER, TABLE, BASELINE)
+    small, larger, table, frozen = runs = bench.train_all(changes, bench.make_real("rsna"))
     figures: dict[str, object] = {
         change.name: {"changed": change.settings, **measure_run(run), "second stage": read_second_stage(run)}
         for change, run in zip(changes, runs, strict=True)
     }
     return figures | {
         "small minus baseline": compare(small, frozen),
+        "larger pictures minus small": compare(larger, small),
         "age and density in the network minus pictures alone": compare(table, small),
         "threshold": compare_thresholds(small),
     }
@@ -165,7 +167,7 @@ def run_transfer(bench: Bench) -> dict[str, object]:
     """`small` on film, and each set's networks on the other set."""
     data = {source: bench.make_real(source) for source in _WORDS_BY_SOURCE}
     film = bench.train(FILM, data["cbis"])
-    digital = bench.work / "runs" / "rsna" / SMALL.folder
+    digital = bench.train(LARGER, data["rsna"])
     return {
         "small on RSNA": measure_run(digital),
         "small on CBIS-DDSM": measure_run(film),

@@ -52,7 +52,9 @@ _SECOND_STAGE = ('second_stage.scores=["logit"]', 'second_stage.columns=["age_ye
 SMALL = Change("small", "small", _PICTURES, _SECOND_STAGE)
 # what is new to the network learns faster, so that it comes to use the age
 TABLE = Change("small, table", "small", _PICTURES, (_AGE_AND_DENSITY, "fine_tuning.head_factor=10"))
-FILM = Change("small", "small", _PICTURES)
+# as large as they are stored: half as many pixels more, half as much time more
+LARGER = Change("small, larger pictures", "small", (*_at_size(320, 192), *_COMPILED), _SECOND_STAGE)
+FILM = Change("small, larger pictures", "small", LARGER.pictures_alone)
 PHANTOMS = Change("small", "small", _PICTURES)
 SHORT = Change("small, short", "small", (*_at_size(128, 80), "epochs=4"))
 _CHANGES: dict[str, tuple[str, ...]] = {

@@ -4,9 +4,11 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+from mammoscope.errors import UserInputError
 
 # polars reports a full disk as a ComputeError, or an OSError without number and name, that ends in "(os error 28)"
 _SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
@@ -38,6 +40,25 @@ def _number_of(error: Exception) -> int | None:
         return error.errno  # that of a write to an open file comes without a name
     number = _SYSTEM_ERROR.search(str(error))
     return None if number is None else int(number[1])
+
+
+def refuse_foreign(folder: Path, *, what: str, own: Collection[str]) -> None:
+    """Refuse to write into a folder that holds files, and none that tells it to be ours.
+
+    Args:
+        folder: that is to be written.
+        what: is written there, for the sentence.
+        own: names of which one at least stands in every folder that was written so.
+
+    Raises:
+        UserInputError: it holds other files.
+    """
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if names and not names & set(own):
+        raise UserInputError(
+            f"{folder}: found {len(names)} files or folders and no {what} among them, expected an empty or a new one; "
+            "choose another folder"
+        )
 
 
 def write_text(path: Path, text: str) -> None:

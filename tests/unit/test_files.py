@@ -6,7 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from mammoscope.files import replacing, sha256_of_bytes, write_json, write_text
+from mammoscope.errors import UserInputError
+from mammoscope.files import refuse_foreign, replacing, sha256_of_bytes, write_json, write_text
 
 # SHA-256 of "abc" as in FIPS 180-2, appendix B.1
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -82,6 +83,16 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     write_text(tmp_path / "file", "x")
     with pytest.raises(OSError, match="file"):
         write_text(tmp_path / "file" / "a.txt", "y")
+
+
+def test_a_folder_of_somebody_else_is_refused_and_an_empty_a_new_and_an_own_one_are_not(tmp_path: Path) -> None:
+    refuse_foreign(tmp_path / "new", what="result", own=("a", "b"))
+    refuse_foreign(tmp_path, what="result", own=("a", "b"))
+    (tmp_path / "theirs").touch()
+    with pytest.raises(UserInputError, match="found 1 files or folders and no result among them, expected an empty or"):
+        refuse_foreign(tmp_path, what="result", own=("a", "b"))
+    (tmp_path / "b").mkdir()
+    refuse_foreign(tmp_path, what="result", own=("a", "b"))
 
 
 def test_text_is_utf_8_and_ends_as_given(tmp_path: Path) -> None:

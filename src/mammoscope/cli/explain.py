@@ -40,14 +40,16 @@ def explain(
 
     Example: mammoscope explain run study -o explained
     """
+    from mammoscope.files import refuse_foreign
     from mammoscope.inference.bundle import open_bundle
     from mammoscope.inference.explain import explain_files
-    from mammoscope.inference.explained import write_map, write_peaks, write_rejected
+    from mammoscope.inference.explained import PEAKS_NAME, write_map, write_peaks, write_rejected
     from mammoscope.inference.heat import HeatMapper
     from mammoscope.inference.inputs import choose_decoders, read_inputs
     from mammoscope.learning.scoring import choose_device
 
     _refuse_exported(run)
+    refuse_foreign(output, what="explanation", own=(PEAKS_NAME,))
     bundle = open_bundle(run, choose_device(device))
     mapper = HeatMapper(bundle)
     output.mkdir(parents=True, exist_ok=True)

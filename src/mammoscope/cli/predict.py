@@ -131,6 +131,8 @@ def _warn(finished: "Finished", prediction: "Prediction") -> None:
     if not finished.summary["is_complete"]:
         warn("time was up before all was scored; the same command with --resume goes on")
     n_images = prediction.image_scores.height
+    if n_unlike := finished.summary["images_unlike_training"]:
+        warn(f"{n_unlike} of {n_images} images are unlike those of training; the warnings of decisions.csv say how")
     for gap in prediction.gaps:
         if gap.n_missing:
             warn(f"{gap.column}: not known of {gap.n_missing} of {n_images} images, which the networks are told")

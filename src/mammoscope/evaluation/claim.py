@@ -266,7 +266,7 @@ def _failures(evidence: RunEvidence) -> str | None:
         f"At {name_point(counted)}: {counts.true_positives:,} cases found, {counts.false_negatives:,} missed, "
         f"{counts.false_positives:,} false alarms, {counts.true_negatives:,} rightly passed"
     )
-    return f"{told}. The hardest misses and false alarms are shown in report.html" if evidence.has_pictures else told
+    return f"{told}. The hardest cases and controls are shown in report.html" if evidence.has_pictures else told
 
 
 def _explanation(evidence: RunEvidence) -> str | None:

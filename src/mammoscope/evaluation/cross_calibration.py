@@ -180,5 +180,9 @@ def _fit(
     scores: Floats, outcomes: Outcomes, method: Method, prevalence: float | None
 ) -> Temperature | Platt | Isotonic | Beta:
     check_prevalence(prevalence)
-    weights = None if prevalence is None else weigh_to_prevalence(outcomes, prevalence)
-    return fit_recalibrator(scores, outcomes, method, weights=weights)
+    if prevalence is None:
+        return fit_recalibrator(scores, outcomes, method)
+    if method == "platt":
+        fitted = fit_recalibrator(scores, outcomes, method)
+        return fitted.at_prevalence(scores, prevalence) if isinstance(fitted, Platt) else fitted
+    return fit_recalibrator(scores, outcomes, method, weights=weigh_to_prevalence(outcomes, prevalence))

@@ -39,7 +39,7 @@ def draw_precision_recall(found: PrecisionRecall) -> Figure | None:
         recall = np.r_[0.0, np.repeat(found.corners.recall, 2)[:-1]]
         axes.plot(recall, _twice(found.corners.precision), color=CONTROL, linewidth=2)
         told = f"average precision {_tell(found.average_precision)}"
-        axes.text(0.97, 0.95, told.capitalize(), ha="right", va="top", color=INK, fontsize=11.5)
+        axes.text(0.03, 0.05, told.capitalize(), ha="left", va="bottom", color=INK, fontsize=11.5, zorder=3)
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
         axes.set(xlabel="Recall (sensitivity)", ylabel="Precision (PPV)")
         at = {each: _precision_at(found, each) for each in (0.25, 0.5, 0.75)}

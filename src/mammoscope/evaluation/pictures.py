@@ -18,12 +18,12 @@ _ALIAS_DIGITS = 8
 
 
 class CallKind(StrEnum):
-    """What a call turned out to be."""
+    """Which end of which breasts a call is of; whether it is a miss or a false alarm is for a threshold to say."""
 
-    FOUND = "found"
-    MISSED = "missed"
-    FALSE_ALARM = "false alarm"
-    PASSED = "rightly passed"
+    EASY_CASE = "easiest cases"
+    HARD_CASE = "hardest cases"
+    HARD_CONTROL = "hardest controls"
+    EASY_CONTROL = "easiest controls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,8 @@ def choose_calls(scores: pl.DataFrame, *, n_each: int = 4) -> tuple[Call, ...]:
     ranked = breasts.join(highest.drop("cancer"), on=BREAST).sort("breast_score", "image_id", descending=[True, False])
     cases, controls = (ranked.filter(pl.col("cancer") == is_case) for is_case in (True, False))
     return (
-        *_both_ends(cases, CallKind.FOUND, CallKind.MISSED, n_each),
-        *_both_ends(controls, CallKind.FALSE_ALARM, CallKind.PASSED, n_each),
+        *_both_ends(cases, CallKind.EASY_CASE, CallKind.HARD_CASE, n_each),
+        *_both_ends(controls, CallKind.HARD_CONTROL, CallKind.EASY_CONTROL, n_each),
     )
 
 

@@ -32,7 +32,10 @@ Outcomes = NDArray[np.bool_]
 
 NO_CUT = "undefined: a reader who gives grades has no calls without a cut; name one"
 NO_MODEL = "undefined: no model stands beside the readers"
-_CALLS_ONLY = "undefined: a reader gave calls only, whose area under one point is no match for that under a whole curve"
+_CALLS_ONLY = (
+    "how far the AUC of the scores is above the readers' is undefined: a reader gave calls only, whose area under one "
+    "point is no match for that under a whole curve"
+)
 _ROUNDING = 1e-9  # where a curve rises straight up at a rate of 0.1, 1 - 0.9 is 0.09999999999999998
 # what is measured for each reader, in this order
 _OF_READER = (

@@ -6,13 +6,13 @@ that within one map the order of the scores, and with it the AUC, stays as it is
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression, minimize
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from mammoscope.errors import UndefinedMetricError, UserInputError
 from mammoscope.evaluation.cox import CLIP, clip_logits
@@ -51,6 +51,14 @@ class Platt:
     def apply(self, scores: Floats) -> Floats:
         """The calibrated scores."""
         return _chances(self.slope * clip_logits(scores) + self.intercept)
+
+    def at_prevalence(self, scores: Floats, prevalence: float) -> "Platt":
+        """The map where cases are more or less rare than among the scores that it was fitted on, by Bayes' theorem.
+
+        Not fitted on weighted scores: targets inside of 0 and 1 are far from the share of cases where that is small.
+        """
+        own = float(self.apply(scores).mean())
+        return replace(self, intercept=self.intercept + float(logit(prevalence) - logit(own)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,11 +36,12 @@ from mammoscope.pages.drawing import Figure
 from mammoscope.pages.page import NO_BREAK_SPACE, Fact, capitalise, format_decimal, format_share, page_template
 
 _SENTENCE_BY_KIND = {
-    CallKind.FOUND: "Cases with the highest scores.",
-    CallKind.MISSED: "Cases with the lowest scores.",
-    CallKind.FALSE_ALARM: "Controls with the highest scores.",
-    CallKind.PASSED: "Controls with the lowest scores.",
+    CallKind.EASY_CASE: "Cases with the highest scores.",
+    CallKind.HARD_CASE: "Cases with the lowest scores: missed by every threshold above them.",
+    CallKind.HARD_CONTROL: "Controls with the highest scores: false alarms of every threshold below them.",
+    CallKind.EASY_CONTROL: "Controls with the lowest scores.",
 }
+_LEAST_SHOWN = 0.0005  # of a score that three decimals can show
 _TRAINING_CAPTIONS = {
     "loss": "Loss on the images trained on; a line for each fold that was held out.",
     "held-out": "AUC of the breasts of the fold that was held out from the training.",
@@ -271,7 +272,7 @@ def _picture_cell(picture: Picture) -> dict[str, object]:
         shown.append((picture.heat_jpeg, f"Heat map of {named}: where its network found what speaks for cancer"))
     return {
         "alias": call.alias,
-        "score": call.breast_score,
+        "score": format_decimal(call.breast_score) if call.breast_score >= _LEAST_SHOWN else "< 0.001",
         "projection": _projection(call),
         "shown": [{"base64": base64.b64encode(jpeg).decode("ascii"), "alternative": text} for jpeg, text in shown],
     }

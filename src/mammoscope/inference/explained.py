@@ -18,6 +18,7 @@ from mammoscope.inference.reading import ScoringTask
 _ALIAS_DIGITS = 16  # of a SHA-256: among a million pictures, two share a name once in 37 million times
 
 PEAKS_VERSION = 1
+PEAKS_NAME = "peaks.csv"
 PEAKS_SCHEMA: dict[str, pl.DataType] = {
     "schema_version": pl.Int64(),
     "image_id": pl.String(),
@@ -116,7 +117,7 @@ def write_peaks(images: Sequence[ExplainedImage], folder: Path) -> None:
     table = tabulate_peaks(images)
     with replacing(folder / "peaks.parquet") as beside:
         table.write_parquet(beside)
-    with replacing(folder / "peaks.csv") as beside:
+    with replacing(folder / PEAKS_NAME) as beside:
         table.write_csv(beside)
     own = table.columns[table.columns.index("peak") :]
     peaks_by_image = table.partition_by("image_id", as_dict=True)

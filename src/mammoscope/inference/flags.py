@@ -10,6 +10,8 @@ Codes = frozenset[str]
 
 BREAST_NOT_FOUND: Final = "breast_not_found"
 """Nothing like a breast was found for sure, so that the network saw the whole picture."""
+UNLIKE: Final = "unlike_"
+"""How the codes of the range check begin."""
 UNKNOWN_VIEW: Final = "unknown_view"
 FEWER_NETWORKS: Final = "fewer_networks"
 """There was no time for all networks of the run."""
@@ -32,6 +34,12 @@ def flag_images(prediction: Prediction, *, n_networks: int) -> list[Codes]:
         | ({FEWER_NETWORKS} if n_seen < n_networks else frozenset())
         for (remarks, warnings, doubt, view), n_seen in zip(columns, prediction.n_networks, strict=True)
     ]
+
+
+def count_unlike(prediction: Prediction) -> int:
+    """How many images are unlike those of training in any way."""
+    remarks = prediction.pictures["remarks"].to_list()
+    return sum(any(code.startswith(UNLIKE) for code in each or ()) for each in remarks)
 
 
 def flag_breasts(prediction: Prediction, image_codes: list[Codes]) -> list[Codes]:

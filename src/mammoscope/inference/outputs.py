@@ -9,11 +9,11 @@ import polars as pl
 
 from mammoscope.errors import UserInputError
 from mammoscope.evaluation.scores import write_scores
-from mammoscope.files import sha256_of_bytes, write_json
+from mammoscope.files import refuse_foreign, sha256_of_bytes, write_json
 from mammoscope.inference.collect import Prediction
 from mammoscope.inference.decisions import write_table
 from mammoscope.inference.engine import Engine
-from mammoscope.inference.journal import RECORD
+from mammoscope.inference.journal import FOLDER, RECORD
 from mammoscope.inference.submission import write_submission
 
 SUMMARY_NAME = "summary.json"
@@ -46,11 +46,14 @@ def describe_prediction(engine: Engine, places: Sequence[Path], table: Path | No
 
 
 def refuse_another(output: Path, about: Mapping[str, object]) -> None:
-    """Refuse a folder that holds the finished prediction of something else; the same may be written over.
+    """Refuse a folder that holds the finished prediction of something else, or no prediction but other files.
+
+    The same prediction may be written over, and one that was interrupted gone on with.
 
     Raises:
         UserInputError: it does, or its summary cannot be read.
     """
+    refuse_foreign(output, what="prediction", own=(SUMMARY_NAME, FOLDER))
     path = output / SUMMARY_NAME
     if not path.is_file():
         return

@@ -117,6 +117,8 @@ class Pipeline:
             if left and not self.pace.is_time_up:  # late
                 networks, left = CHEAP, self._remedy(left, remedies)
         self._score_rest(tasks, is_late=networks != tuple(range(self.n_networks)))
+        if self.pace.limit is not None and self.pace.left_s <= 0 and not self._has_told:
+            self.say("the time was over before enough files were done to measure by; the first ones are always scored")
         return not left
 
     def _list_remedies(self) -> list[str]:

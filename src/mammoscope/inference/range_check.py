@@ -88,7 +88,8 @@ class TrainingRange(Settings):
     """What pictures a run learned from: `limits` of each number, lowest and highest, and the clouds of their features.
 
     `look` is of small copies of the pictures, `features` of what the network of `fold` makes of pictures that it did
-    not learn from. `doubtful` is the share in which no breast was found for sure.
+    not learn from. `doubtful` is the share in which no breast was found for sure. `machines_are_models` says whether
+    machines are called as headers call them, so that a header's may be held against them; a table has its own names.
     """
 
     schema_version: Literal[1] = 1
@@ -96,6 +97,7 @@ class TrainingRange(Settings):
     limits: dict[str, tuple[float, float]]
     doubtful: Annotated[float, Field(ge=0, le=1)]
     machines: tuple[str, ...]
+    machines_are_models: bool = False
     look: Cloud
     features: Cloud | None = None
     fold: Annotated[int, Field(ge=0)] | None = None
@@ -217,7 +219,9 @@ def check_range(
     for number, each in enumerate(files):
         measures = measure_picture(each.pixels, each.placement, _text(each.record.get("doubt")))
         embedding = None if features is None else features[number].astype(float)
-        codes.append(frozenset(warn_of_range(training, measures, each.facts, embedding)))
+        is_comparable = training.machines_are_models or not each.is_told_by_header
+        facts = each.facts if is_comparable else {}
+        codes.append(frozenset(warn_of_range(training, measures, facts, embedding)))
     return codes
 
 

@@ -49,7 +49,7 @@ class PreparedFile:
     """A file that can be scored; pixels are (row, column), `facts` what its table or else its header says.
 
     `placement` is the way back to the pixels of the file, `record` how the picture was prepared, as columns of
-    `prepared.parquet` in a store.
+    `prepared.parquet` in a store. `is_told_by_header` says that no table told the facts.
     """
 
     name: str
@@ -59,6 +59,7 @@ class PreparedFile:
     placement: Placement
     facts: Facts = field(default_factory=dict)
     record: Facts = field(default_factory=dict)
+    is_told_by_header: bool = False
 
 
 Outcome = PreparedFile | Rejection
@@ -138,7 +139,8 @@ def prepare_file(task: ScoringTask) -> Outcome:
             facts = task.facts
             return PreparedFile(task.name, task.path, task.mammogram, prepared.pixels, placement, facts, record)
         mammogram, facts = _read_mammogram(prepared.header, task), _read_facts(prepared.header)
-        return PreparedFile(task.name, task.path, mammogram, prepared.pixels, placement, facts, record)
+        pixels = prepared.pixels
+        return PreparedFile(task.name, task.path, mammogram, pixels, placement, facts, record, is_told_by_header=True)
     except ImageRefusedError as error:
         return Rejection(task.name, str(task.path), error.code, error.sentence)
 

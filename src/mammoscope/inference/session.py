@@ -15,6 +15,7 @@ from mammoscope.imaging.batch import Rejection
 from mammoscope.inference.collect import Prediction, collect_prediction
 from mammoscope.inference.decisions import RunFigures, make_decisions, read_figures
 from mammoscope.inference.engine import Engine, OpenEngine
+from mammoscope.inference.flags import count_unlike
 from mammoscope.inference.inputs import ScoringInput, choose_decoders, read_inputs
 from mammoscope.inference.journal import Journal, keep_journal
 from mammoscope.inference.order import may_reach
@@ -190,6 +191,7 @@ class Session:
             "images_scored": prediction.image_scores.height,
             "images_refused": len(prediction.rejections),
             "images_missing": given.n_missing,
+            "images_unlike_training": count_unlike(prediction),
             "breasts_scored": prediction.breast_scores.height,
             "breasts_without_image": n_without,
         }

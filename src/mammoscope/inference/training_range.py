@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from mammoscope.cohort.sources.dicom import SOURCE
 from mammoscope.imaging.store import PreparedStore
 from mammoscope.inference.bundle import Bundle, open_bundle
 from mammoscope.inference.range_check import (
@@ -50,7 +51,9 @@ def write_training_range(
     if held_out.height >= LEAST_PICTURES:
         features = embed_pictures(bundle, store, held_out, fold=fold)
     training = fit_range(measure_store(store, chosen), machines=usable["machine"].to_list(), features=features)
-    write_range(training.model_copy(update={"fold": None if features is None else fold}), run.path)
+    are_models = set(usable["source"]) == {SOURCE}
+    update = {"fold": None if features is None else fold, "machines_are_models": are_models}
+    write_range(training.model_copy(update=update), run.path)
     return run.path / FILE_NAME
 
 

@@ -18,6 +18,16 @@ def images(phantoms: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(phantoms / "test_images", tmp_path / "images"))
 
 
+def test_a_folder_that_holds_something_else_is_refused(
+    run_cli: CliRun, random_run: Run, images: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "train.csv").touch()
+    code, _, err = run_cli("explain", random_run.path, images, "-o", tmp_path / "theirs", "--workers", 1)
+    assert code == 2
+    assert "found 1 files or folders and no explanation among them, expected an empty or a new one" in err
+
+
 def test_a_folder_gives_heat_maps_hangings_and_peaks(
     run_cli: CliRun, random_run: Run, images: Path, tmp_path: Path, phantoms: Path
 ) -> None:

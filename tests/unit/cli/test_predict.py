@@ -59,6 +59,7 @@ def test_a_table_gives_scores_and_the_competitions_file(
         "images_scored": 8,
         "images_refused": 0,
         "images_missing": 0,
+        "images_unlike_training": 0,
         "breasts_scored": 4,
         "breasts_without_image": 0,
         "folds": "0, 1",
@@ -135,6 +136,41 @@ def test_features_unlike_those_of_training_are_warned_of(
     decisions = pl.read_parquet(random_run.path.parent / "out" / "decisions.parquet")
     warned = decisions.filter(pl.col("level") == "image")["warnings"].str.split(" ")
     assert warned.list.contains("unlike_features").to_list() == [fold in random_run.trained_folds] * 8
+
+    n_unlike = 8 if fold in random_run.trained_folds else 0
+    assert (
+        json.loads((random_run.path.parent / "out" / "summary.json").read_text())["images_unlike_training"] == n_unlike
+    )
+    sentence = "warning: 8 of 8 images are unlike those of training; the warnings of decisions.csv say how\n"
+    assert (sentence in err) == bool(n_unlike)
+
+
+@pytest.mark.parametrize(("is_table", "are_models"), [(True, False), (False, False), (False, True)])
+def test_machines_are_held_against_training_only_where_they_are_called_alike(
+    predict: Predict, phantoms: Path, random_run: Run, is_table: bool, are_models: bool
+) -> None:
+    """A table has numbers for machines, and a header the name of the model."""
+    given = read_inputs([phantoms / "test_images"], phantoms / "test.csv", random_run.prepare)
+    files = [each for each in decode_here(given.tasks) if isinstance(each, PreparedFile)]
+    measures = [measure_picture(each.pixels, each.placement, None) for each in files for _ in range(4)]
+    training = fit_range(measures, machines=["another"])
+    write_range(training.model_copy(update={"machines_are_models": are_models}), random_run.path)
+    assert predict(*(("--table", phantoms / "test.csv") if is_table else ()))[0] == 0
+    decisions = pl.read_parquet(random_run.path.parent / "out" / "decisions.parquet")
+    warned = decisions.filter(pl.col("level") == "image")["warnings"].str.split(" ").list.contains("unlike_machine")
+    assert warned.to_list() == [is_table or are_models] * 8
+
+
+def test_a_folder_that_holds_something_else_is_refused_and_left_as_it_is(
+    run_cli: CliRun, random_run: Run, images: Path
+) -> None:
+    """The run itself too, whose scores would be lost."""
+    before = {path: path.read_bytes() for path in random_run.path.rglob("*") if path.is_file()}
+    code, _, err = run_cli("predict", random_run.path, images, "-o", random_run.path, "--workers", 1)
+    assert code == 2
+    assert "files or folders and no prediction among them, expected an empty or a new one; choose another folder" in err
+    after = {path: path.read_bytes() for path in before}
+    assert after == before
 
 
 def test_one_file_may_be_given(predict: Predict, images: Path, tmp_path: Path) -> None:

@@ -262,7 +262,7 @@ def test_the_checklist_names_the_levels_that_there_are(bare: RunEvidence) -> Non
 
 def test_pictures_are_promised_only_where_there_are_some(bare: RunEvidence) -> None:
     assert "report.html" not in _answers(bare)[39]
-    assert "false alarms are shown in report.html" in _answers(replace(bare, has_pictures=True))[39]
+    assert "The hardest cases and controls are shown in report.html" in _answers(replace(bare, has_pictures=True))[39]
 
 
 def test_heat_maps_explain_single_results_where_there_are_some(bare: RunEvidence) -> None:

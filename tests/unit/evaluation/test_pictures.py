@@ -44,19 +44,19 @@ def test_the_ends_of_cases_and_controls_are_chosen(make_scores: MakeScores) -> N
     controls = [(score, False) for score in (0.2, 0.8, 0.4, 0.6)]
     calls = choose_calls(breasts(make_scores, *cases, *controls, (1.0, None)), n_each=1)
     assert [(call.kind, call.breast_score) for call in calls] == [
-        (CallKind.FOUND, 0.9),
-        (CallKind.MISSED, 0.1),
-        (CallKind.FALSE_ALARM, 0.8),
-        (CallKind.PASSED, 0.2),
+        (CallKind.EASY_CASE, 0.9),
+        (CallKind.HARD_CASE, 0.1),
+        (CallKind.HARD_CONTROL, 0.8),
+        (CallKind.EASY_CONTROL, 0.2),
     ]
 
 
 def test_of_few_breasts_none_is_chosen_twice(make_scores: MakeScores) -> None:
     calls = choose_calls(breasts(make_scores, (0.9, True), (0.3, True), (0.1, True)))
     assert [(call.kind, call.breast_score) for call in calls] == [
-        (CallKind.FOUND, 0.9),
-        (CallKind.FOUND, 0.3),
-        (CallKind.MISSED, 0.1),
+        (CallKind.EASY_CASE, 0.9),
+        (CallKind.EASY_CASE, 0.3),
+        (CallKind.HARD_CASE, 0.1),
     ]
 
 

@@ -128,6 +128,34 @@ def test_at_a_target_prevalence_the_mean_is_the_prevalence(method: Method) -> No
         assert after.mean_score.value == pytest.approx(0.02, abs=0.002)
 
 
+def test_platt_on_few_breasts_expects_as_many_cases_as_there_are_at_a_small_prevalence() -> None:
+    """Fitted on weighted scores, his targets would expect nearly three times as many: 1 of 107 controls, at 0.005."""
+    rng = np.random.default_rng(0)
+    outcomes = np.arange(120) < 15
+    scores = expit(rng.normal(np.where(outcomes, 0.5, -1.5), 1.0))
+    report = report_calibration(
+        scores, outcomes, patients=np.arange(120), folds=np.arange(120) % 3, settings=FEW, prevalence=0.005,
+        methods=("platt",),
+    )  # fmt: skip
+    after = report.recalibrations[0].after
+    assert after is not None
+    assert after.mean_score.value == pytest.approx(0.005, rel=0.25)
+
+
+def test_platt_at_the_prevalence_of_its_own_breasts_is_platt() -> None:
+    scores, outcomes, _ = bold(6, 400)
+    fitted = fit_recalibrator(scores, outcomes, "platt")
+    assert isinstance(fitted, Platt)
+    same = fitted.at_prevalence(scores, float(fitted.apply(scores).mean()))
+    assert same.intercept == pytest.approx(fitted.intercept)
+    rarer = fitted.at_prevalence(scores, 0.01)
+    own = float(fitted.apply(scores).mean())
+    odds = fitted.apply(scores) / (1 - fitted.apply(scores))
+    np.testing.assert_allclose(
+        rarer.apply(scores) / (1 - rarer.apply(scores)), odds * (0.01 / 0.99) / (own / (1 - own)), rtol=1e-9
+    )
+
+
 def test_scores_are_better_calibrated_after_than_before() -> None:
     scores, outcomes, patients = bold(5, 6000)
     report = report_calibration(scores, outcomes, patients=patients, folds=patients % 5, settings=FEW)

@@ -308,7 +308,7 @@ def test_a_target_prevalence_is_told_beside_what_depends_on_it(cohort: pl.DataFr
     evaluation = evaluate_scores(cohort, EvaluationSettings(BOOTSTRAP, prevalence=0.005))
     page = render(evaluation)
     assert evaluation.main.at_prevalence is not None
-    row = page.split('<th scope="row">at the prevalence</th>', 1)[1].split("</tr>", 1)[0]
+    row = page.split('<th scope="row">Average precision at the prevalence</th>', 1)[1].split("</tr>", 1)[0]
     assert f"{evaluation.main.at_prevalence.average_precision.value:.3f}" in row
     sentence = "These samples have the share of cases that is found here, not the prevalence of 0.5&nbsp;%."
     assert sentence in page.split('id="stability-title"', 1)[1].split("</section>", 1)[0]

@@ -29,7 +29,7 @@ def run(make_run: MakeRun) -> Run:
 
 
 def call_of(image_id: str, fold: int | None) -> Call:
-    return Call(CallKind.MISSED, image_id, "L", "CC", 0.2, 0.3, fold)
+    return Call(CallKind.HARD_CASE, image_id, "L", "CC", 0.2, 0.3, fold)
 
 
 def test_without_heat_a_picture_stays_grey() -> None:

@@ -172,6 +172,13 @@ def test_stop_ends_in_time_and_goes_on_later(score: Score) -> None:
     assert again.now == pytest.approx((80 - 28) * 3.5)
 
 
+def test_time_that_is_over_before_anything_is_measured_is_told(score: Score) -> None:
+    _, journal, is_complete, said = score(TimeLimit(1, "stop"))
+    assert not is_complete
+    assert _seen(journal) == {3: 4}
+    assert said == ["the time was over before enough files were done to measure by; the first ones are always scored"]
+
+
 def test_degrade_lets_one_network_see_all_and_the_others_the_highest(score: Score, tasks: list[ScoringTask]) -> None:
     """All by one network take 80 * 1.5 s, what the measuring took more, and what is left is for the highest breasts."""
     world, journal, is_complete, said = score(TimeLimit(190, "degrade"))
