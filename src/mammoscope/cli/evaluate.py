@@ -98,12 +98,12 @@ def evaluate(
     from mammoscope.evaluation.grouping import COLUMNS
     from mammoscope.evaluation.subject import add_others, read_run_subject, read_scores_subject
 
-    if (marks is None) != (lesions is None):
-        raise UserInputError("evaluate: found one of --marks and --lesions, expected both; give the other too")
+    _check_options(marks, lesions, cut=cut, output=output)
     readers = reader or []
     given = GivenSettings(
         score_columns=tuple(score_column or ()),
         scales=_parse_scales(scale or []),
+        groups=tuple(by or ()),
         exclude_unmatched=exclude_unmatched,
     )
     if run is not None and scores is None:
@@ -132,6 +132,18 @@ def evaluate(
     for remark in around.remarks:
         warn(remark)
     _print(evaluation, report=folder / "report.html", as_json=as_json)
+
+
+def _check_options(marks: Path | None, lesions: Path | None, *, cut: float | None, output: Path | None) -> None:
+    """Refuse, before anything is computed, what cannot be had."""
+    if (marks is None) != (lesions is None):
+        raise UserInputError("evaluate: found one of --marks and --lesions, expected both; give the other too")
+    if cut is not None and not 0 < cut <= 1:
+        raise UserInputError(
+            f"--cut: found {cut:g}, expected a share of the readers' scale above 0 and up to 1, as 0.5"
+        )
+    if output is not None and output.exists() and not output.is_dir():
+        raise UserInputError(f"--output {output}: found a file, expected a folder; choose another name")
 
 
 def _parse_scales(assignments: Sequence[str]) -> dict[str, tuple[float, float]]:
@@ -192,6 +204,8 @@ def _judge(marks: Path, lesions: Path, subject: "Subject") -> "tuple[JudgedMarks
     from mammoscope.evaluation.localisation import judge_marks
     from mammoscope.evaluation.marks import read_lesions, read_marks
 
+    if "image" not in subject.scores["level"]:
+        raise UserInputError("--marks: found no scores of images, expected some, because marks lie in images; add them")
     images = sample_level(subject.scores, "image").rows
     rows = subject.scores.filter(subject.scores["level"] == "image")
     unknown = set(rows.filter(rows["cancer"].is_null())["image_id"])
@@ -279,16 +293,22 @@ def _paint(
     run: Path, calls: "Sequence[Call]", store: "PreparedStore", manifest: "pl.DataFrame | None"
 ) -> "Mapping[str, NDArray[np.uint8]]":
     """The pictures with heat over them, of a run whose networks are there and have a map."""
-    if find_spec("torch") is None:
-        warn("no heat maps: the package torch is not installed; install it with `uv pip install torch`")
-        return {}
+    for package in ("torch", "timm"):
+        if find_spec(package) is None:
+            warn(f"no heat maps: the package {package} is not installed; install it with `uv pip install {package}`")
+            return {}
     from mammoscope.inference.call_heats import paint_calls
 
     try:
-        return paint_calls(run, calls, store, manifest)
+        painted = paint_calls(run, calls, store, manifest)
     except (ConfigError, RunError, TableError) as error:
         warn(f"no heat maps: {error}")
         return {}
+    held = set(store.image_ids)
+    n_without = sum(call.image_id in held and call.image_id not in painted for call in calls)
+    if n_without:
+        warn(f"no heat maps of {n_without} pictures: the run has no network of the fold that they were held out in")
+    return painted
 
 
 def _gather(

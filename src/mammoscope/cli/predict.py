@@ -76,8 +76,7 @@ def predict(
     opened = open_engine(run, device=device, engine=engine, precision=precision)
     for note in opened.notes:
         warn(note)
-    folds = tuple(opened.weights_by_fold)
-    place = folds.index(training.fold) if training is not None and training.fold in folds else None
+    place = None if training is None else training.find_place(opened.weights_by_fold)
     session = Session(
         engine=opened if tta is None else opened.look(_FLIPS_BY_TTA[tta]),
         folder=run,

@@ -33,10 +33,10 @@ def read_any_table(path: Path) -> pl.DataFrame:
     Raises:
         TableError: another suffix, no such file, a file that cannot be read as what it is called, or no row.
     """
-    if path.suffix not in _SUFFIXES:
-        raise TableError(f"{path}: found suffix {path.suffix!r}, expected one of {', '.join(_SUFFIXES)}")
     if not path.is_file():
         raise TableError(f"{path}: no such file; check the path")
+    if path.suffix not in _SUFFIXES:
+        raise TableError(f"{path}: found suffix {path.suffix!r}, expected one of {', '.join(_SUFFIXES)}")
     try:
         table = _read(path)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:

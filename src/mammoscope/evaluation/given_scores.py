@@ -5,7 +5,7 @@ measured is refused with its number and rows; whatever is measured with a reserv
 told, because they may identify a patient.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -50,6 +50,7 @@ class GivenSettings:
         level: of the scores; without it image where there is `image_id`, breast where there is a side, else exam.
         scales: for columns of other numbers, such as a reader's ratings, the lowest and the highest that can be; they
             are mapped to 0 and 1.
+        groups: columns that are grouped by, of which no remark need say that they are no scores.
         exclude_unmatched: leave out, with a remark, what the truth does not know, instead of refusing it.
     """
 
@@ -57,6 +58,7 @@ class GivenSettings:
     readers: tuple[str, ...] = ()
     level: Level | None = None
     scales: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
     exclude_unmatched: bool = False
 
     def __post_init__(self) -> None:
@@ -102,7 +104,7 @@ def read_given_scores(path: Path, *, truth: Truth | None = None, settings: Given
         problems += _find_missing(rows)
     raise_problems([*problems, *_find_faults(rows)], where=where)
     tables = {name: _to_scores(rows, columns[name], where) for name in names}
-    remarks += [*_tell_columns(table, names), *_tell_outcomes(rows)]
+    remarks += [*_tell_columns(table, {*names, *settings.groups}), *_tell_outcomes(rows)]
     remarks += [remark for name, given in tables.items() for remark in _tell_scores(name, given, rows.height)]
     return GivenScores(where, tables, tuple(remarks))
 
@@ -238,8 +240,8 @@ def _to_scores(rows: pl.DataFrame, column: pl.Series, where: str) -> pl.DataFram
     return table
 
 
-def _tell_columns(table: pl.DataFrame, names: Sequence[str]) -> Iterator[str]:
-    unread = [name for name in table.columns if name not in {*names, *_NOT_SCORES}]
+def _tell_columns(table: pl.DataFrame, used: Collection[str]) -> Iterator[str]:
+    unread = [name for name in table.columns if name not in {*used, *_NOT_SCORES}]
     if unread:
         yield f"columns: not taken for scores are {', '.join(unread)}"
 

@@ -199,8 +199,8 @@ def _tell_unused(facts: pl.DataFrame, rows: pl.DataFrame, *, key: tuple[str, ...
         what = "breast" if "laterality" in key else level
         n_cases = int(unused["cancer"].sum())
         yield (
-            f"truth: {unused.height:,} of {facts.height:,} {what}s have no score, {n_cases:,} of them with cancer; the "
-            "figures are of the others"
+            f"outcomes: {unused.height:,} of {facts.height:,} {what}s that have one have no score, {n_cases:,} of them "
+            "with cancer; the figures are of the others"
         )
 
 

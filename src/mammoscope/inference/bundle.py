@@ -61,7 +61,7 @@ def _read_encoders(run: Run) -> dict[int, TableEncoder]:
 def _load_network(run: Run, fold: int, encoder: TableEncoder | None) -> CancerNetwork:
     path = run.weights_path(fold)
     check_weights_hash(run, fold)
-    network = build_network(run.recipe, encoder)
+    network = build_network(_without_checkpoints(run.recipe), encoder)
     try:
         network.load_state_dict(load_file(path))
     except (SafetensorError, OSError, RuntimeError) as error:
@@ -69,4 +69,10 @@ def _load_network(run: Run, fold: int, encoder: TableEncoder | None) -> CancerNe
         raise RunError(
             f"{path}: not the weights of this run's network ({reason}); restore them, or train again"
         ) from error
-    return network
+    return network.requires_grad_(requires_grad=False)
+
+
+def _without_checkpoints(recipe: Recipe) -> Recipe:
+    """The recipe of a network that need not save the memory of a training, by computing what it has computed again."""
+    fine_tuning = recipe.fine_tuning.model_copy(update={"gradient_checkpointing": False})
+    return recipe.model_copy(update={"fine_tuning": fine_tuning})

@@ -17,7 +17,6 @@ from mammoscope.imaging.store import PreparedStore
 from mammoscope.inference.bundle import Bundle, open_bundle
 from mammoscope.inference.heat import HeatMapper
 from mammoscope.inference.heat_pictures import colour, find_top
-from mammoscope.learning.scoring import choose_device
 from mammoscope.learning.table_layer import TableTensors, to_tensors
 
 
@@ -39,16 +38,19 @@ def paint_calls(
         RunError: no networks, weights that are others, no map of places, another preparation, or a missing table.
         StoreError, TableError: a picture or a value of the table cannot be used.
     """
-    mapper = HeatMapper(open_bundle(run, choose_device()))
+    mapper = HeatMapper(open_bundle(run, torch.device("cpu")))  # a training may have the GPU
     bundle, held = mapper.bundle, set(store.image_ids)
     if store.settings != bundle.prepare:
-        raise RunError(f"{run}: found a store that was prepared otherwise than its pictures; give the run's own store")
+        raise RunError(
+            f"{store.path}: found pictures that were prepared otherwise than those of {run}, expected the same "
+            "settings; give the run's own store"
+        )
     painted = {}
     for call in calls:
         if call.image_id in held and call.fold in bundle.run.trained_folds:
-            heat = _explain(mapper, call, store.read(call.image_id), manifest)
-            on_picture = keep_content(heat, store.placement(call.image_id))
-            painted[call.image_id] = paint(store.read(call.image_id), on_picture)
+            pixels = store.read(call.image_id)
+            heat = keep_content(_explain(mapper, call, pixels, manifest), store.placement(call.image_id))
+            painted[call.image_id] = paint(pixels, heat)
     return painted
 
 
@@ -79,7 +81,7 @@ def _encode(bundle: Bundle, place: int, image_id: str, manifest: pl.DataFrame | 
     rows = None if manifest is None else manifest.filter(pl.col("image_id") == image_id)
     if rows is None or rows.is_empty():
         raise RunError(
-            f"{bundle.run.path}: its networks are given a table, and no cohort has a row of an image; name its own "
-            "with --cohort"
+            f"{bundle.run.path}: found no row of an image in a cohort, expected one, because the networks are given a "
+            "table; name the run's own cohort with --cohort"
         )
     return to_tensors(bundle.encoders[place].encode(rows))

@@ -66,7 +66,9 @@ def collect_prediction(
     ).with_row_index("number")
     known = rows.join(named, on="key", how="inner", maintain_order="left")
     is_scored = pl.col("code") == Verdict.OK.value
-    pictures = known.filter(is_scored).unique("key", keep="first", maintain_order=True).sort("number")
+    scored = known.filter(is_scored)
+    pictures = scored.unique("key", keep="first", maintain_order=True).sort("number")
+    pictures = pictures.drop("remarks").join(_gather_remarks(scored), on="key", how="left", maintain_order="left")
     refused = known.filter(~is_scored).join(pictures, on="key", how="anti").unique("key", maintain_order=True)
     rejections = [Rejection(*row) for row in refused.select("name", "path", "code", "sentence").iter_rows()]
     pictures, second = part_duplicates(pictures)
@@ -88,6 +90,12 @@ def collect_prediction(
         pictures,
         tuple(has_seen.sum(axis=0).tolist()),
     )
+
+
+def _gather_remarks(rows: pl.DataFrame) -> pl.DataFrame:
+    """All that was said of each picture, in whatever part, by `key`: each network may have found something."""
+    said = rows.select("key", "remarks").explode("remarks")
+    return said.group_by("key", maintain_order=True).agg(pl.col("remarks").drop_nulls().unique().sort())
 
 
 def part_duplicates(pictures: pl.DataFrame) -> tuple[pl.DataFrame, list[Rejection]]:

@@ -18,7 +18,7 @@ from mammoscope.inference.export_check import LIMIT_BY_PRECISION, measure_differ
 from mammoscope.inference.exported import Export, Precision, open_export
 from mammoscope.inference.openvino_engine import OpenVinoEngine, load_openvino, open_openvino_engine
 from mammoscope.learning.logits import PictureLogits
-from mammoscope.learning.run import Run, check_weights_hash
+from mammoscope.learning.run import Run, hash_weights
 
 _N_PICTURES: Final = 8
 _LEAST_GAIN: Final = 1.05  # less is within the noise of a measurement, and not worth a digit
@@ -79,14 +79,10 @@ def _is_current(folder: Path, run: Run, precision: Precision) -> bool:
     except RunError:
         return False
     weights = {network.fold: network.weights_sha256 for network in record.networks}
-    return (record.precision, record.recipe, record.prepare, weights) == (
+    return "features" in record.outputs and (record.precision, record.recipe, record.prepare, weights) == (
         *(precision, run.recipe, run.prepare),
-        _hash_weights(run),
+        hash_weights(run),
     )
-
-
-def _hash_weights(run: Run) -> dict[int, str]:
-    return {fold: check_weights_hash(run, fold) for fold in run.trained_folds}
 
 
 def _open_in_best(run: Run, export: Export, n_threads: int | None) -> OpenVinoEngine:

@@ -32,7 +32,7 @@ from mammoscope.inference.exported import (
     open_export,
     write_export,
 )
-from mammoscope.inference.openvino_engine import load_openvino, open_openvino_engine
+from mammoscope.inference.openvino_engine import OUTPUTS, load_openvino, open_openvino_engine
 from mammoscope.inference.quantisation import measure_auc_loss, quantise_networks
 from mammoscope.inference.range_check import FILE_NAME as RANGE_NAME
 from mammoscope.inference.torch_engine import TorchEngine
@@ -108,6 +108,7 @@ def _describe(run: Run, formats: Sequence[Format], networks: Sequence[ExportedNe
         recipe=run.recipe,
         prepare=run.prepare,
         share_of_cases=_share_of_cases(run),
+        outputs=tuple(name for name in OUTPUTS if name != "view" or run.recipe.views.combine == "attention"),
         networks=tuple(networks),
         checks=(),
     )

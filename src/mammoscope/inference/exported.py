@@ -73,7 +73,7 @@ class ExportCheck(Settings):
 
 
 class ExportRecord(Settings):
-    """What `export.json` says."""
+    """What `export.json` says; `outputs` are what the networks give, by name, empty of an earlier version."""
 
     schema_version: Literal[1] = EXPORT_VERSION
     what: Literal["mammoscope export"] = "mammoscope export"
@@ -83,6 +83,7 @@ class ExportRecord(Settings):
     recipe: Recipe
     prepare: PrepareSettings
     share_of_cases: float | None
+    outputs: tuple[str, ...] = ()
     networks: tuple[ExportedNetwork, ...]
     checks: tuple[ExportCheck, ...]
 

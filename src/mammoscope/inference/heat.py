@@ -76,8 +76,6 @@ class HeatMapper:
         self.bundle = bundle
         check_map(bundle)
         # all folds are of one build, so that one tells for all
-        for network in bundle.networks:
-            network.requires_grad_(requires_grad=False)  # gradients begin at maps, and need no graph before
         network, shape = bundle.networks[0], input_shape(bundle)
         self.stage = find_stage(network, shape, bundle.device)
         self.offset = measure_offset(network, shape, bundle.device, self.stage)
@@ -246,20 +244,26 @@ def find_stage(network: CancerNetwork, shape: tuple[int, int], device: torch.dev
         last = network.look(grey)
         if network.layout.form not in {"maps", "channels-last"} or last.shape[-2] >= _FEWEST_ROWS:
             return None
-        for stage in reversed(_list_stages(network, shape)):
-            given = _take(network, grey, stage)
-            is_map = isinstance(given, torch.Tensor) and given.ndim == 4  # noqa: PLR2004  # picture, channel, row, column
-            if is_map and given.shape[stage.find_channels(given)] == stage.n_channels:
-                return None if _is_blind(network, grey, stage, last) else stage
-    return None
+        served = [stage for stage in _list_stages(network, shape) if _serves(network, grey, stage)]
+        return None if not served or _is_blind(network, grey, served[-1], last) else served[-1]
 
 
 def _list_stages(network: CancerNetwork, shape: tuple[int, int]) -> list[Stage]:
     """The stages with places enough, in their order."""
-    listed = getattr(network.backbone, "feature_info", None)
-    infos = [each for each in (listed if isinstance(listed, list) else []) if each.get("module")]
+    listed = getattr(network.backbone, "feature_info", None)  # not all networks of timm have one
+    names = {name for name, _ in network.backbone.named_modules()}
+    infos = [each for each in (listed if isinstance(listed, list) else []) if each.get("module") in names]
     enough = [each for each in infos if shape[0] >= _FEWEST_ROWS * each["reduction"]]
     return [Stage(each["module"], each["num_chs"]) for each in enough]
+
+
+def _serves(network: CancerNetwork, grey: torch.Tensor, stage: Stage) -> bool:
+    """Whether a stage is passed once and gives one map, of as many channels as timm says and of rows enough."""
+    given = _list_given(network, grey, stage)
+    if len(given) != 1 or not isinstance(given[0], torch.Tensor) or given[0].ndim != 4:  # noqa: PLR2004  # picture, channel, row, column
+        return False
+    maps = given[0].movedim(stage.find_channels(given[0]), 1)
+    return maps.shape[1] == stage.n_channels and maps.shape[2] >= _FEWEST_ROWS
 
 
 def _is_blind(network: CancerNetwork, grey: torch.Tensor, stage: Stage, last: torch.Tensor) -> bool:
@@ -273,15 +277,16 @@ def look_at(network: CancerNetwork, grey: torch.Tensor, stage: Stage | None) -> 
     """The maps of a stage, or the last ones, of pictures (picture, 1, row, column): (picture, channel, row, column)."""
     if stage is None:
         return network.look(grey)
-    maps: torch.Tensor = _take(network, grey, stage)
+    maps: torch.Tensor = _list_given(network, grey, stage)[0]
     return maps.movedim(stage.find_channels(maps), 1)
 
 
-def _take(network: CancerNetwork, grey: torch.Tensor, stage: Stage) -> Any:  # noqa: ANN401  # some stages give several maps
+def _list_given(network: CancerNetwork, grey: torch.Tensor, stage: Stage) -> list[Any]:
+    """What a stage gives, each time that it is passed; some give several maps at once."""
     given: list[Any] = []
     with stage.watched(network, lambda _module, _inputs, output: given.append(output)):
         network.look(grey)
-    return given[0]
+    return given
 
 
 def measure_offset(

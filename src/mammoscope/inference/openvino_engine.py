@@ -31,6 +31,10 @@ Inputs = dict[str, NDArray[Any]]
 
 OUTPUTS: Final = ("cancer", "view", "features")
 """What an exported network gives, by name: logits of cancer, weights of views where it has them, and its features."""
+_NO_FEATURES: Final = (
+    "these networks were exported by an earlier version, without features, which are not held against those of "
+    "training; export them anew"
+)
 _MOST_STREAMS: Final = 8  # each has the memory of a picture's features, and batches have no more than a few pictures
 _HINT_BY_PRECISION: Final[dict[Precision, str]] = {"f32": "f32", "bf16": "bf16", "int8": "f32"}
 _TURNS_BY_FLIPS: Final[dict[str, tuple[tuple[int, int], ...]]] = {
@@ -73,10 +77,8 @@ class CompiledNetwork:
         for place, each in enumerate(inputs):
             self.queue.start_async(each, place)
         self.queue.wait_all()
-        cancer, view = (
-            np.array([each.get(name, 0.0) for each in said], dtype=float).reshape(-1, n_looks).mean(axis=1)
-            for name in ("cancer", "view")
-        )
+        spoken = [(each["cancer"], each.get("view", 0.0)) for each in said]  # few networks weigh views
+        cancer, view = np.array(spoken, dtype=float).reshape(-1, n_looks, 2).mean(axis=1).T  # (picture,) each
         if not self.keeps_features:
             return PictureLogits(cancer, view)
         return PictureLogits(cancer, view, np.array([each["features"] for each in said[::n_looks]], dtype=np.float32))
@@ -206,7 +208,8 @@ def open_openvino_engine(
         outputs = tuple(port.get_any_name() for port in compiled.outputs)
         keeps = "features" in outputs and chosen != "int8"  # whose features are not those of training any more
         networks.append(CompiledNetwork(network.fold, network.weights_sha256, queue, outputs, network.table, keeps))
-    return OpenVinoEngine(export, tuple(networks), chosen)
+    notes = () if all("features" in network.outputs for network in networks) else (_NO_FEATURES,)
+    return OpenVinoEngine(export, tuple(networks), chosen, notes)
 
 
 def load_openvino() -> ModuleType:

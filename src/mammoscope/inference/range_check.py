@@ -87,9 +87,10 @@ class Cloud(Settings):
 class TrainingRange(Settings):
     """What pictures a run learned from: `limits` of each number, lowest and highest, and the clouds of their features.
 
-    `look` is of small copies of the pictures, `features` of what the network of `fold` makes of pictures that it did
-    not learn from. `doubtful` is the share in which no breast was found for sure. `machines_are_models` says whether
-    machines are called as headers call them, so that a header's may be held against them; a table has its own names.
+    `look` is of small copies of the pictures, `features` of what the network of `fold` with these weights makes of
+    pictures that it did not learn from. `doubtful` is the share in which no breast was found for sure.
+    `machines_are_models` says whether machines are called as headers call them, so that a header's may be held against
+    them; a table has its own names.
     """
 
     schema_version: Literal[1] = 1
@@ -101,6 +102,12 @@ class TrainingRange(Settings):
     look: Cloud
     features: Cloud | None = None
     fold: Annotated[int, Field(ge=0)] | None = None
+    weights_sha256: str | None = None
+
+    def find_place(self, weights_by_fold: Mapping[int, str]) -> int | None:
+        """The place of the network whose features these are among those of a run; None where it is not there."""
+        folds = [fold for fold, sha256 in weights_by_fold.items() if (fold, sha256) == (self.fold, self.weights_sha256)]
+        return list(weights_by_fold).index(folds[0]) if folds else None
 
 
 def measure_picture(pixels: CanvasPixels, placement: Placement, doubt: str | None) -> PictureMeasures:

@@ -19,7 +19,7 @@ from mammoscope.inference.range_check import (
     write_range,
 )
 from mammoscope.inference.torch_engine import TorchEngine
-from mammoscope.learning.run import Run
+from mammoscope.learning.run import Run, check_weights_hash, hash_weights
 from mammoscope.learning.scoring import choose_device
 
 MOST_PICTURES = 4000  # the outer twentieth are 200, enough to tell how a tail falls off
@@ -33,12 +33,14 @@ def write_training_range(
     """Write the range of the pictures that a run learned from into its folder; None where they are too few to tell.
 
     Of many pictures, some by chance. Features are of the first trained network and its held-out pictures, because a
-    network knows those that it learned from too well. A range that is there stays: a run has one cohort and one store.
+    network knows those that it learned from too well. A range that is there stays, because a run has one cohort and one
+    store, unless the fold of its features was trained anew.
 
     Raises:
         RunError: as `open_bundle`, or the range that is there is torn.
     """
-    if read_range(run.path) is not None:
+    found = read_range(run.path)
+    if found is not None and (found.fold is None or found.find_place(hash_weights(run)) is not None):
         return run.path / FILE_NAME
     usable = manifest.filter(pl.col("cancer").is_not_null() & pl.col("image_id").is_in(store.image_ids))
     if usable.height < LEAST_PICTURES or not run.trained_folds:
@@ -52,7 +54,8 @@ def write_training_range(
         features = embed_pictures(bundle, store, held_out, fold=fold)
     training = fit_range(measure_store(store, chosen), machines=usable["machine"].to_list(), features=features)
     are_models = set(usable["source"]) == {SOURCE}
-    update = {"fold": None if features is None else fold, "machines_are_models": are_models}
+    of = {} if features is None else {"fold": fold, "weights_sha256": check_weights_hash(run, fold)}
+    update = {**of, "machines_are_models": are_models}
     write_range(training.model_copy(update=update), run.path)
     return run.path / FILE_NAME
 
@@ -76,8 +79,8 @@ def embed_pictures(bundle: Bundle, store: PreparedStore, rows: pl.DataFrame, *, 
     for start in range(0, rows.height, _BATCH):
         batch = rows[start : start + _BATCH]
         (logits,) = engine.score([store.read(image_id) for image_id in batch["image_id"]], batch)
-        parts.append(logits.features)
-    return np.concatenate([part for part in parts if part is not None]).astype(float)
+        parts.append(np.asarray(logits.features, dtype=float))
+    return np.concatenate(parts)
 
 
 def _choose(rows: pl.DataFrame, n_most: int, rng: np.random.Generator) -> pl.DataFrame:

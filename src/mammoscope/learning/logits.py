@@ -32,9 +32,8 @@ class PictureLogits:
         return np.asarray(expit(self.cancer), dtype=np.float64)
 
     def take(self, places: Sequence[int]) -> "PictureLogits":
-        """Those of some of the pictures, in the order of `places`."""
-        features = None if self.features is None else self.features[places]
-        return PictureLogits(self.cancer[places], self.view[places], features)
+        """Those of some of the pictures, in the order of `places`; without features."""
+        return PictureLogits(self.cancer[places], self.view[places])
 
 
 def concatenate(parts: Sequence[PictureLogits]) -> PictureLogits:

@@ -143,6 +143,15 @@ def read_fold_scores(run: Run) -> pl.DataFrame:
     return pl.concat([read_scores(run.fold_path(fold) / "scores.parquet") for fold in run.trained_folds])
 
 
+def hash_weights(run: Run) -> dict[int, str]:
+    """The SHA-256 of the weights of each trained fold.
+
+    Raises:
+        RunError: as `check_weights_hash`.
+    """
+    return {fold: check_weights_hash(run, fold) for fold in run.trained_folds}
+
+
 def record_weights_hash(run: Run, fold: int) -> None:
     """Write the SHA-256 of the weights of a fold beside them."""
     weights = run.weights_path(fold)

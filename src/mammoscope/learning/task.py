@@ -81,7 +81,7 @@ class TrainingTask(lightning.LightningModule):
         output = compute_outputs(self.network, grey, batch.table)
         if not output.is_finite:
             raise ConfigError(self.describe_divergence("the scores"))
-        self._held_out.append(output)
+        self._held_out.append(output._replace(features=None))  # which are large, and asked for by nobody
 
     def end_step(self, *, is_taken: bool) -> None:
         """The losses of the step that ends count, or else it counts as skipped."""

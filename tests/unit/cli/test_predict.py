@@ -7,14 +7,17 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from mammoscope.evaluation.scores import read_scores
 from mammoscope.inference import inputs
+from mammoscope.inference.bundle import open_bundle
 from mammoscope.inference.decoders import decode_here
 from mammoscope.inference.inputs import read_inputs
-from mammoscope.inference.range_check import fit_range, measure_picture, write_range
+from mammoscope.inference.range_check import PictureMeasures, fit_range, measure_picture, write_range
 from mammoscope.inference.reading import PreparedFile
-from mammoscope.learning.run import Run
+from mammoscope.inference.torch_engine import TorchEngine
+from mammoscope.learning.run import Run, hash_weights
 
 CliRun = Callable[..., tuple[int, str, str]]
 Predict = Callable[..., tuple[int, str, str]]
@@ -39,6 +42,13 @@ def predict(run_cli: CliRun, random_run: Run, images: Path, tmp_path: Path) -> P
 def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """What processes do is tested elsewhere; they take long to start."""
     monkeypatch.setattr(inputs, "decode_apart", lambda tasks, **_: decode_here(tasks))
+
+
+def _measure(run: Run, phantoms: Path) -> tuple[list[PreparedFile], list[PictureMeasures]]:
+    """The eight files as the run sees them, and what of each is held against training, four times."""
+    given = read_inputs([phantoms / "test_images"], phantoms / "test.csv", run.prepare)
+    files = [each for each in decode_here(given.tasks) if isinstance(each, PreparedFile)]
+    return files, [measure_picture(each.pixels, each.placement, None) for each in files for _ in range(4)]
 
 
 def _submission(folder: Path) -> dict[str, float]:
@@ -125,12 +135,11 @@ def test_features_unlike_those_of_training_are_warned_of(
     predict: Predict, phantoms: Path, random_run: Run, fold: int, engine: str
 ) -> None:
     """By the network that the range is of, where it is there; training lies far away."""
-    given = read_inputs([phantoms / "test_images"], phantoms / "test.csv", random_run.prepare)
-    files = [each for each in decode_here(given.tasks) if isinstance(each, PreparedFile)]
-    measures = [measure_picture(each.pixels, each.placement, None) for each in files for _ in range(4)]
+    _, measures = _measure(random_run, phantoms)
     far = 1000 + np.random.default_rng(0).random((32, 96))
-    training = fit_range(measures, machines=[], features=far).model_copy(update={"fold": fold})
-    write_range(training, random_run.path)
+    weights = hash_weights(random_run).get(fold, "none")
+    training = fit_range(measures, machines=[], features=far)
+    write_range(training.model_copy(update={"fold": fold, "weights_sha256": weights}), random_run.path)
     code, _, err = predict("--table", phantoms / "test.csv", "--engine", engine)
     assert code == 0, err
     decisions = pl.read_parquet(random_run.path.parent / "out" / "decisions.parquet")
@@ -145,14 +154,42 @@ def test_features_unlike_those_of_training_are_warned_of(
     assert (sentence in err) == bool(n_unlike)
 
 
+@pytest.mark.parametrize("fold", [0, 1])
+def test_features_are_those_of_the_network_that_the_range_is_of(
+    predict: Predict, phantoms: Path, random_run: Run, fold: int
+) -> None:
+    """Training lies where the network of the fold puts these pictures, and that of the other fold does not."""
+    files, measures = _measure(random_run, phantoms)
+    bundle = open_bundle(random_run.path, torch.device("cpu"))
+    features = TorchEngine(bundle).score([each.pixels for each in files])[fold].features
+    near = np.repeat(np.asarray(features, dtype=float), 4, axis=0)
+    training = fit_range(measures, machines=[], features=near + np.random.default_rng(0).normal(size=near.shape) * 1e-3)
+    for place, n_flagged in ((fold, 0), (1 - fold, 8)):
+        update = {"fold": place, "weights_sha256": hash_weights(random_run)[place]}
+        write_range(training.model_copy(update=update), random_run.path)
+        assert predict("--table", phantoms / "test.csv", "--engine", "torch")[0] == 0
+        decisions = pl.read_parquet(random_run.path.parent / "out" / "decisions.parquet")
+        warned = decisions.filter(pl.col("level") == "image")["warnings"].str.split(" ")
+        assert warned.list.contains("unlike_features").sum() == n_flagged
+
+
+def test_features_of_weights_that_were_trained_anew_are_not_compared(
+    predict: Predict, phantoms: Path, random_run: Run
+) -> None:
+    _, measures = _measure(random_run, phantoms)
+    training = fit_range(measures, machines=[], features=1000 + np.random.default_rng(0).random((32, 96)))
+    write_range(training.model_copy(update={"fold": 0, "weights_sha256": "of before"}), random_run.path)
+    code, _, err = predict("--table", phantoms / "test.csv", "--engine", "torch")
+    assert code == 0
+    assert "unlike those of training" not in err
+
+
 @pytest.mark.parametrize(("is_table", "are_models"), [(True, False), (False, False), (False, True)])
 def test_machines_are_held_against_training_only_where_they_are_called_alike(
     predict: Predict, phantoms: Path, random_run: Run, is_table: bool, are_models: bool
 ) -> None:
     """A table has numbers for machines, and a header the name of the model."""
-    given = read_inputs([phantoms / "test_images"], phantoms / "test.csv", random_run.prepare)
-    files = [each for each in decode_here(given.tasks) if isinstance(each, PreparedFile)]
-    measures = [measure_picture(each.pixels, each.placement, None) for each in files for _ in range(4)]
+    _, measures = _measure(random_run, phantoms)
     training = fit_range(measures, machines=["another"])
     write_range(training.model_copy(update={"machines_are_models": are_models}), random_run.path)
     assert predict(*(("--table", phantoms / "test.csv") if is_table else ()))[0] == 0

@@ -1,12 +1,14 @@
 """The command: what it writes, prints and refuses."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 import typer
+from numpy.typing import NDArray
 from typer.testing import CliRunner, Result
 
 from mammoscope.cli.evaluate import evaluate
@@ -16,6 +18,7 @@ from mammoscope.errors import RunError, StoreError, TableError, UserInputError
 from mammoscope.evaluation.bootstrap import BootstrapSettings
 from mammoscope.evaluation.cross_fitting import cross_fit
 from mammoscope.evaluation.operating_points import OperatingPointSettings, write_operating_points
+from mammoscope.evaluation.pictures import Call
 from mammoscope.evaluation.scores import aggregate_to_breasts, write_scores
 from mammoscope.imaging import shards
 from mammoscope.imaging.batch import StoreDescription
@@ -97,11 +100,77 @@ def test_a_run_whose_networks_are_gone_shows_its_pictures_without_heat(run: Path
     assert "no heat maps stand beside them" in (run / "report.html").read_text()
 
 
-def test_without_torch_there_is_no_heat(run: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mammoscope.cli.evaluate.find_spec", lambda _: None)
+@pytest.mark.parametrize("cut", [0.0, 1.5])
+def test_a_cut_outside_of_the_scale_is_refused_first(run: Path, cut: float) -> None:
+    with pytest.raises(UserInputError, match=f"--cut: found {cut:g}, expected a share of the readers' scale above 0"):
+        call(run, "--cut", cut)
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused_first(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "theirs.csv").touch()
+    with pytest.raises(UserInputError, match=r"--output .*theirs\.csv: found a file, expected a folder"):
+        call(run, "-o", tmp_path / "theirs.csv")
+    assert (tmp_path / "theirs.csv").read_bytes() == b""
+
+
+def test_marks_need_scores_of_images(cohort: pl.DataFrame, tmp_path: Path) -> None:
+    breasts = cohort.filter(pl.col("level") == "image").group_by("patient_id", "exam_id", "laterality").agg(
+        pl.col("score").mean(), pl.col("cancer").first()
+    )  # fmt: skip
+    breasts.write_csv(tmp_path / "breasts.csv")
+    with pytest.raises(UserInputError, match="--marks: found no scores of images, expected some, because marks lie in"):
+        call("--scores", tmp_path / "breasts.csv", "--marks", tmp_path / "m.csv", "--lesions", tmp_path / "l.csv")
+
+
+def test_a_column_that_is_grouped_by_is_not_said_to_be_left(cohort: pl.DataFrame, tmp_path: Path) -> None:
+    images = cohort.filter(pl.col("level") == "image").select("image_id", "patient_id", "laterality", "score", "cancer")
+    images.with_columns(tone=pl.lit("a"), other=pl.lit("b")).write_csv(tmp_path / "theirs.csv")
+    result = call("--scores", tmp_path / "theirs.csv", "--by", "tone", "-o", tmp_path / "out")
+    assert "columns: not taken for scores are other\n" in result.stderr
+
+
+@pytest.mark.parametrize("package", ["torch", "timm"])
+def test_without_a_package_there_is_no_heat(
+    run: Path, store: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    monkeypatch.setattr("mammoscope.cli.evaluate.find_spec", lambda name: None if name == package else name)
     result = call(run, "--store", store)
     assert result.exit_code == 0
-    assert "no heat maps: the package torch is not installed; install it with `uv pip install torch`" in result.stderr
+    sentence = f"no heat maps: the package {package} is not installed; install it with `uv pip install {package}`"
+    assert sentence in result.stderr
+
+
+def test_heat_is_of_the_run_with_its_cohort_and_what_lacks_it_is_counted(
+    run: Path, store: Path, cohort: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = {name: pl.lit(None, dtype) for name, dtype in SCHEMA.items() if name not in cohort.columns}
+    columns |= {"source": pl.lit("theirs"), "path": pl.col("image_id")}
+    (tmp_path / "cohort").mkdir()
+    write_manifest(cohort.with_columns(**columns).select(list(SCHEMA)), tmp_path / "cohort")
+    given = []
+
+    def paint(path: Path, calls: Sequence[Call], _: object, manifest: pl.DataFrame) -> dict[str, NDArray[np.uint8]]:
+        given.append((path, set(manifest["image_id"])))
+        return {call.image_id: np.full((32, 16, 3), 9, np.uint8) for call in calls[:-3]}
+
+    monkeypatch.setattr("mammoscope.inference.call_heats.paint_calls", paint)
+    result = call(run, "--store", store, "--cohort", tmp_path / "cohort")
+    assert given == [(run, set(cohort["image_id"].drop_nulls()))]
+    assert "no heat maps of 3 pictures: the run has no network of the fold that they were held out in" in result.stderr
+    assert (run / "report.html").read_text().count('alt="Heat map of') == 13
+    assert "By heat maps (HiResCAM)" in (run / "claim.md").read_text()
+
+
+def test_a_table_that_networks_cannot_be_given_costs_the_heat_alone(
+    run: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise TableError("age_years: found a number that is not finite")
+
+    monkeypatch.setattr("mammoscope.inference.call_heats.paint_calls", refuse)
+    result = call(run, "--store", store)
+    assert result.exit_code == 0
+    assert "warning: no heat maps: age_years: found a number that is not finite" in result.stderr
 
 
 def test_a_store_that_is_gone_costs_only_the_pictures(run: Path, tmp_path: Path) -> None:

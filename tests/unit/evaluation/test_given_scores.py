@@ -121,7 +121,7 @@ def test_images_find_the_outcomes_of_breasts(tmp_path: Path) -> None:
     assert given.tables["score"]["cancer"].to_list() == [True, True, False]
     assert given.tables["score"]["n_images"].to_list() == [1, 1, 1]
     assert given.remarks == (
-        "truth: 1 of 3 breasts have no score, 0 of them with cancer; the figures are of the others",
+        "outcomes: 1 of 3 breasts that have one have no score, 0 of them with cancer; the figures are of the others",
         "exam_id: not given, so that all scores of a patient are taken to be of one exam",
     )
 
@@ -150,7 +150,7 @@ def test_several_columns_are_several_tables(tmp_path: Path, truth: Truth) -> Non
         (0.5, "L", False),
     ]
     assert given.remarks == (
-        "truth: 2 of 5 breasts have no score, 0 of them with cancer; the figures are of the others",
+        "outcomes: 2 of 5 breasts that have one have no score, 0 of them with cancer; the figures are of the others",
         "columns: not taken for scores are comment",
         "score_reader: 1 of 3 scores are missing; it is measured on the others, and compared on what both have",
     )

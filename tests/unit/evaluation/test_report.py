@@ -106,7 +106,7 @@ def test_heat_stands_beside_its_picture_with_a_text_and_its_meaning(cohort: pl.D
     assert len(texts) == 1 + len(pictures)
     assert texts[0].startswith(f"Mammogram {first.alias}, ")
     assert texts[1].startswith(f"Heat map of {first.alias}, ")
-    told = "to the network of the fold that it was held out in (HiResCAM)"
+    told = "to the network of the fold that it was held out in, where the run still has it (HiResCAM)"
     assert told in shown
     assert told not in page
     assert "No network of the run could look at these pictures again" in page

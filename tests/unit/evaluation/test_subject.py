@@ -90,8 +90,9 @@ def test_what_is_to_be_known_of_tables_to_compare_with_is_told(breasts: pl.DataF
     subject = read_scores_subject(tmp_path / "ours.csv", truth=None, settings=GivenSettings())
     compared = add_others(subject, [tmp_path / "theirs.csv"], truth=None, settings=GivenSettings(), readers=())
     n_cases = breasts["cancer"].tail(20).sum()
+    of_others = "of them with cancer; the figures are of the others"
     assert compared.remarks == (
         *subject.remarks,
-        f"theirs: truth: 20 of 120 breasts have no score, {n_cases} of them with cancer; the figures are of the others",
+        f"theirs: outcomes: 20 of 120 breasts that have one have no score, {n_cases} {of_others}",
         "theirs: columns: not taken for scores are density",
     )

@@ -18,6 +18,7 @@ from mammoscope.inference.bundle import open_bundle
 from mammoscope.inference.call_heats import paint, paint_calls
 from mammoscope.inference.heat import HeatMapper
 from mammoscope.learning.run import Run
+from mammoscope.learning.table_layer import to_tensors
 
 MakeRun = Callable[..., Run]
 YELLOW = (253, 231, 37)  # the end of viridis, as matplotlib's documentation lists it
@@ -94,7 +95,8 @@ def test_what_the_store_lacks_and_what_no_network_was_kept_from_is_left_out(
 
 def test_a_store_of_another_preparation_is_refused(run: Run, tiny_store: PreparedStore) -> None:
     other = replace(tiny_store, settings=tiny_store.settings.model_copy(update={"bits": 16}))
-    with pytest.raises(RunError, match="prepared otherwise than its pictures; give the run's own store"):
+    expected = r"store: found pictures that were prepared otherwise than those of .*, expected the same settings; give"
+    with pytest.raises(RunError, match=expected):
         paint_calls(run.path, [], other, None)
 
 
@@ -102,16 +104,33 @@ def test_a_network_with_a_table_needs_the_cohort(
     make_run: MakeRun, tiny_store: PreparedStore, tiny_manifest: pl.DataFrame
 ) -> None:
     aged = tiny_manifest.with_columns(age_years=pl.int_range(pl.len()).cast(SCHEMA["age_years"]) + 40)
-    of_table = make_run('table.columns=["age_years"]', rows=aged)
-    calls = [call_of(tiny_store.image_ids[0], 1)]
-    young, old = (
-        paint_calls(of_table.path, calls, tiny_store, aged.with_columns(age_years=pl.lit(age, SCHEMA["age_years"])))
-        for age in (41, 90)
-    )
-    assert young.keys() == old.keys() == {tiny_store.image_ids[0]}
+    # hidden layers, by which what the table says changes what each place adds
+    of_table = make_run('table.columns=["age_years"]', "head.layers=[8]", rows=aged)
+    image_id = aged["image_id"][20]
+    calls = [call_of(image_id, 1)]
+    painted = paint_calls(of_table.path, calls, tiny_store, aged)
+    bundle = open_bundle(of_table.path, torch.device("cpu"))
+    mapper, pixels = HeatMapper(bundle), tiny_store.read(image_id)
+    by_row = []
+    for row in (20, 0):
+        table = to_tensors(bundle.encoders[1].encode(aged[row]))
+        (heat,), _ = mapper.explain_by(bundle.networks[1], torch.from_numpy(np.stack([pixels])), table)
+        by_row.append(paint(pixels, keep_content(heat, tiny_store.placement(image_id))))
+    np.testing.assert_array_equal(painted[image_id], by_row[0])
+    assert not np.array_equal(by_row[0], by_row[1])
     for nothing in (None, aged.clear()):
-        with pytest.raises(RunError, match="are given a table, and no cohort has a row of an image; name its"):
+        with pytest.raises(RunError, match="found no row of an image in a cohort, expected one, because the networks"):
             paint_calls(of_table.path, calls, tiny_store, nothing)
+
+
+def test_a_run_that_saved_memory_in_training_is_explained_like_any_other(
+    make_run: MakeRun, run: Run, tiny_store: PreparedStore
+) -> None:
+    """Its networks would pass the modules of a stage, and not the stage."""
+    frugal = make_run("fine_tuning.gradient_checkpointing=true")
+    calls = [call_of(tiny_store.image_ids[3], 0)]
+    ours, others = (paint_calls(each.path, calls, tiny_store, None) for each in (frugal, run))
+    np.testing.assert_array_equal(ours[tiny_store.image_ids[3]], others[tiny_store.image_ids[3]])
 
 
 def test_weights_that_were_changed_are_refused(make_run: MakeRun, tiny_store: PreparedStore) -> None:

@@ -192,12 +192,25 @@ def test_places_are_those_of_the_last_stage_that_has_enough_of_them(
         assert places[2] >= 16
 
 
-@pytest.mark.parametrize("listed", [None, [], [{"module": "layer3", "reduction": 16, "num_chs": 7}] * 2])
+@pytest.mark.parametrize(
+    "listed",
+    [
+        None,
+        [],
+        [{"module": "layer3", "reduction": 16, "num_chs": 7}] * 2,
+        [{"module": "not_there", "reduction": 16, "num_chs": 192}] * 2,
+        [{"module": "layer4", "reduction": 16, "num_chs": 96}] * 2,  # of eight rows
+        [{"module": "act1", "reduction": 2, "num_chs": 32}] * 2,
+    ],
+    ids=["no list", "empty", "channels", "name", "rows", "passed often"],
+)
 def test_a_stage_that_is_not_listed_or_gives_something_else_leaves_the_last_map(
     recipe_of: RecipeOf, listed: list[dict[str, object]] | None
 ) -> None:
     network = random_network(recipe_of())
     network.backbone.feature_info = listed
+    if listed and listed[0]["module"] == "act1":
+        network.backbone.layer1.register_forward_pre_hook(lambda _module, inputs: (network.backbone.act1(inputs[0]),))
     assert find_stage(network, (256, 128), CPU) is None
 
 
@@ -241,6 +254,26 @@ def test_a_place_of_a_stage_adds_what_its_own_activation_does(recipe_of: RecipeO
                 logits.append(network(pictures).cancer)
         derivative = (logits[0] - logits[1]) / 2e-2
         assert added[0, row, column].item() == pytest.approx(derivative.item(), rel=0.05, abs=2e-4)
+
+
+def test_the_mapper_takes_the_stage_and_where_its_places_look(recipe_of: RecipeOf, start_tiny_run: StartRun) -> None:
+    run = start_tiny_run(recipe_of(*at("tf_efficientnet_b0", 256, 128)))
+    network = random_network(run.recipe)
+    mapper = HeatMapper(Bundle(run, (network,), CPU))
+    stage = Stage("blocks.4", 112)
+    assert mapper.stage == stage
+    assert mapper.offset == measure_offset(network, (256, 128), CPU, stage)
+    assert mapper.offset != measure_offset(network, (256, 128), CPU)
+
+
+def test_a_stage_is_explained_in_the_recipes_precision(recipe_of: RecipeOf) -> None:
+    network, pictures = random_network(recipe_of()), grey(64, 32)
+    recipes = [recipe_of(f"precision={precision}") for precision in ("f32", "bf16")]
+    exact, rounded = (
+        contribute_at(network, pictures, None, stage=Stage("layer3", 192), recipe=recipe)[1] for recipe in recipes
+    )
+    highest = exact.abs().max()
+    assert 1e-5 * highest < (exact - rounded).abs().max() < 0.2 * highest
 
 
 def test_a_network_is_left_as_it_was(recipe_of: RecipeOf) -> None:

@@ -1,7 +1,7 @@
 """What a prediction does when time will not do: with a clock that the networks themselves move."""
 
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +170,20 @@ def test_stop_ends_in_time_and_goes_on_later(score: Score) -> None:
     assert is_complete
     assert _seen(journal) == {3: 80}
     assert again.now == pytest.approx((80 - 28) * 3.5)
+
+
+def test_whoever_checks_pictures_hears_each_network_by_its_place(score: Score, tasks: list[ScoringTask]) -> None:
+    heard = []
+
+    def check(files: Sequence[PreparedFile], logits_by_place: Mapping[int, PictureLogits]) -> list[list[str]]:
+        heard.append(tuple(logits_by_place))
+        return [[f"seen_by_{'_'.join(map(str, logits_by_place))}"] for _ in files]
+
+    _, journal, _, _ = score(TimeLimit(200, "degrade"), check_pictures=check)
+    assert set(heard) == {(0, 1, 2), (0,), (1, 2)}
+    prediction = collect_prediction(journal.read(), tasks, n_networks=N_NETWORKS, combination="mean")
+    said = {tuple(each) for each in prediction.pictures["remarks"].to_list()}
+    assert said == {("seen_by_0_1_2",), ("seen_by_0",), ("seen_by_0", "seen_by_1_2")}  # none is lost
 
 
 def test_time_that_is_over_before_anything_is_measured_is_told(score: Score) -> None:

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import polars as pl
 import pytest
@@ -8,7 +10,11 @@ from mammoscope.inference import range_check, training_range
 from mammoscope.inference.bundle import open_bundle
 from mammoscope.inference.range_check import fit_range, read_range, warn_of_range
 from mammoscope.inference.training_range import embed_pictures, measure_store, write_training_range
-from mammoscope.learning.run import Run
+from mammoscope.learning.network import build_network
+from mammoscope.learning.run import Run, hash_weights
+from mammoscope.learning.training import write_weights
+
+MakeRun = Callable[..., Run]
 
 
 def chance() -> np.random.Generator:
@@ -90,6 +96,33 @@ def test_of_few_pictures_none_is_written(
 ) -> None:
     assert write_training_range(random_run, tiny_manifest[:19], tiny_store, rng=chance()) is None
     assert read_range(random_run.path) is None
+
+
+def test_a_range_is_measured_anew_where_the_fold_of_its_features_was_trained_anew(
+    random_run: Run, tiny_manifest: pl.DataFrame, tiny_store: PreparedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_small_folds(monkeypatch)
+    write_training_range(random_run, tiny_manifest, tiny_store, rng=chance())
+    before = read_range(random_run.path)
+    torch.manual_seed(7)
+    write_weights(build_network(random_run.recipe), random_run.weights_path(0))
+    write_training_range(random_run, tiny_manifest, tiny_store, rng=chance())
+    after = read_range(random_run.path)
+    assert before is not None
+    assert after is not None
+    assert before.weights_sha256 != after.weights_sha256 == hash_weights(random_run)[0]
+    assert before.features != after.features
+
+
+def test_features_are_of_the_picture_alone_where_the_network_is_given_a_table_too(
+    make_run: MakeRun, tiny_manifest: pl.DataFrame, tiny_store: PreparedStore
+) -> None:
+    run = make_run('table.columns=["view"]', rows=tiny_manifest)
+    bundle = open_bundle(run.path, torch.device("cpu"))
+    embedded = embed_pictures(bundle, tiny_store, tiny_manifest[:4], fold=1)
+    assert embedded.shape == (4, 96)
+    others = tiny_manifest[:4].with_columns(view=pl.lit("ML"))
+    np.testing.assert_array_equal(embedded, embed_pictures(bundle, tiny_store, others, fold=1))
 
 
 def test_a_range_that_is_there_stays(random_run: Run, tiny_manifest: pl.DataFrame, tiny_store: PreparedStore) -> None:

@@ -128,6 +128,17 @@ def test_flipped_pictures_are_scored_by_the_mean_of_their_logits(
         assert getattr(seen, name) == pytest.approx(expected, abs=1e-5)
 
 
+def test_features_are_kept_only_if_they_are_asked_for(recipe_of: RecipeOf) -> None:
+    network = build_network(recipe_of())
+    batches = [Pictures(torch.randint(0, 256, (3, 64, 32), dtype=torch.uint8), None) for _ in range(2)]
+    plain = score_batches(network, batches, recipe=recipe_of(), device=torch.device("cpu"))
+    asked = score_batches(network, batches, recipe=recipe_of(), device=torch.device("cpu"), keeps_features=True)
+    assert plain.features is None
+    assert asked.features is not None
+    assert asked.features.shape == (6, 96)
+    np.testing.assert_array_equal(plain.cancer, asked.cancer)
+
+
 def test_scores_over_all_flips_are_those_of_the_mirror_image(recipe_of: RecipeOf) -> None:
     recipe = recipe_of("scoring.flips=all")
     torch.manual_seed(6)
