@@ -4,7 +4,8 @@ What people do: pydicom's `pixel_array`, min-max in float, inversion, resize, to
 time. Ours is `mammoscope predict` as it is, from the files to the folder it writes: decoders in processes of their own,
 the breast found and cropped, the network in batches. Beside it each stage alone on all cores, whose sum is the best
 that a pipeline without any loss can do; the share of its time that each core computes, for whomever, and that which all
-compute for us; and the hours for the 54,706 files of the competition.
+compute for us; the most memory of all processes together, with the torch of the other way; and the hours for the 54,706
+files of the competition.
 
 Usage: python benchmarks/predict.py [--runs 5] [--out benchmarks/results/predict.json]
 

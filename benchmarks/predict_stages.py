@@ -29,6 +29,7 @@ from mammoscope.inference.reading import PreparedFile
 from mammoscope.inference.session import Options, Session, Surroundings
 from mammoscope.learning.run import Run
 from mammoscope.scaling import count_cores
+from memory import watch_memory
 from random_run import make_random_run
 from reporting import describe
 
@@ -182,6 +183,8 @@ def compare(
     ours: list[Timed] = []
     people_s: list[float] = []
     stages_s: list[tuple[float, float]] = []
+    with watch_memory() as gib:
+        predict_ours(engine, run, cohort, folder / "watched")
     for number in range(n_runs + 1):
         ways: list[Callable[[], None]] = [
             partial(_append, ours, partial(predict_ours, engine, run, cohort, folder / f"out{number}")),
@@ -191,7 +194,7 @@ def compare(
         for way in ways[:: -1 if number % 2 else 1]:
             way()
     kept = slice(1, None) if n_runs else slice(None)  # without the warm-up
-    computed = {"engine": engine.name, "precision": engine.precision}
+    computed = {"engine": engine.name, "precision": engine.precision, "peak_gib_of_all_processes": round(max(gib), 2)}
     return computed | summarise(kind, ours[kept], people_s[kept], stages_s[kept], n_files=len(paths) * n_copies)
 
 
