@@ -47,7 +47,7 @@ from mammoscope.evaluation.scores import list_breasts, read_scores, write_scores
 from mammoscope.imaging.store import open_store
 from mammoscope.inference.bundle import open_bundle
 from mammoscope.inference.engine import score_pictures
-from mammoscope.learning.logits import combine_to_breasts
+from mammoscope.learning.logits import combine_to_breasts, concatenate
 from mammoscope.learning.scoring import tabulate_scores
 from mammoscope.scaling import count_cores
 from reporting import read_commit, write_report
@@ -56,6 +56,7 @@ PACKAGES = ("torch", "timm", "lightning", "numpy", "polars")
 MEASURED = ("src/mammoscope/learning", "benchmarks")
 PARTS = ("figures", "ablation", "transfer", "phantoms")
 N_FOLDS, SIZE = 3, "320x192"
+PART = 32  # pictures that are scored at once
 BOOTSTRAP = BootstrapSettings(n_replicates=2000, seed=0)
 _WORDS_BY_SOURCE: dict[str, Callable[[Path], tuple[str | Path, ...]]] = {
     "rsna": lambda real: (
@@ -255,7 +256,11 @@ def score_others(run: Path, data: Data) -> Path:
     """The score table of a cohort that a run's networks never saw, of another source."""
     bundle, store = open_bundle(run, torch.device("cpu")), open_store(data.store)
     rows = read_manifest(data.cohort).filter(pl.col("cancer").is_not_null() & pl.col("image_id").is_in(store.image_ids))
-    by_network = score_pictures(bundle, [store.read(image_id) for image_id in rows["image_id"]])
+    parts = [
+        score_pictures(bundle, [store.read(image_id) for image_id in rows["image_id"][start : start + PART]])
+        for start in range(0, rows.height, PART)
+    ]
+    by_network = [concatenate(of_network) for of_network in zip(*parts, strict=True)]
     ways = bundle.recipe.views.combine
     tables = [tabulate_scores(rows, logits, ways).filter(pl.col("level") == "image") for logits in by_network]
     mean = np.mean([table["score"].to_numpy() for table in tables], axis=0)  # (image,)
