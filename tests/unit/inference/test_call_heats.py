@@ -18,6 +18,7 @@ from mammoscope.inference.bundle import open_bundle
 from mammoscope.inference.call_heats import paint, paint_calls
 from mammoscope.inference.heat import HeatMapper
 from mammoscope.learning.run import Run
+from mammoscope.learning.table_inputs import fit_table_encoder, write_table_encoder
 from mammoscope.learning.table_layer import to_tensors
 
 MakeRun = Callable[..., Run]
@@ -106,6 +107,9 @@ def test_a_network_with_a_table_needs_the_cohort(
     aged = tiny_manifest.with_columns(age_years=pl.int_range(pl.len()).cast(SCHEMA["age_years"]) + 40)
     # hidden layers, by which what the table says changes what each place adds
     of_table = make_run('table.columns=["age_years"]', "head.layers=[8]", rows=aged)
+    write_table_encoder(
+        fit_table_encoder(aged[24:], of_table.recipe.table), of_table.table_path(1)
+    )  # each fold has its own
     image_id = aged["image_id"][20]
     calls = [call_of(image_id, 1)]
     painted = paint_calls(of_table.path, calls, tiny_store, aged)
