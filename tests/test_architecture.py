@@ -16,6 +16,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 FLOORS = (
     "errors",
     "files",
+    "artefact",
     "anatomy",
     "exam",
     "config",

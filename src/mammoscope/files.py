@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their final name, then renamed."""
+"""Files that are whole or not there: written beside their final name, flushed to the disk, then renamed."""
 
 import hashlib
 import json
@@ -8,7 +8,11 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from mammoscope.errors import UserInputError
+
+LOCK_NAME = ".lock"
 
 # polars reports a full disk as a ComputeError, or an OSError without number and name, that ends in "(os error 28)"
 _SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
@@ -18,6 +22,9 @@ _SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 def replacing(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to, which takes its name when the block ends well and is removed when not.
 
+    What was written is flushed to the disk before it takes its name, so that a power failure leaves the old file or the
+    new one, and never a torn one.
+
     Raises:
         OSError: the system refused to write; it carries `path`, also where a library reports it as an error of its own.
     """
@@ -25,7 +32,9 @@ def replacing(path: Path) -> Iterator[Path]:
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield beside
+        _flush(beside)
         beside.replace(path)
+        _flush_folder(path.parent)
     except Exception as error:
         number = _number_of(error)
         if number is None or getattr(error, "filename", None) is not None:
@@ -33,6 +42,54 @@ def replacing(path: Path) -> Iterator[Path]:
         raise OSError(number, os.strerror(number), str(path)) from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Flush a file, or all files of a folder, to the disk."""
+    if path.is_dir():
+        for each in path.rglob("*"):
+            if each.is_file():
+                _flush(each)
+        return
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flush the names in a folder to the disk; Windows does so by itself and opens no folders."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def lock_folder(folder: Path, *, what: str, error: type[UserInputError] = UserInputError) -> Iterator[None]:
+    """Hold a folder, made where it does not exist, so that no other process writes to it.
+
+    Args:
+        folder: that is written to; the lock is its file `.lock`, which stays there.
+        what: is at work in it, for the sentence.
+        error: to raise.
+
+    Raises:
+        UserInputError: another process holds it; as `error`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK_NAME, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout as timeout:
+        raise error(
+            f"{folder}: found another {what} at work in it, expected none; wait for it, or choose another folder"
+        ) from timeout
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _number_of(error: Exception) -> int | None:

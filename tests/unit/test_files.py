@@ -1,13 +1,16 @@
 import errno
 import json
+import os
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from mammoscope.errors import UserInputError
-from mammoscope.files import refuse_foreign, replacing, sha256_of_bytes, write_json, write_text
+from mammoscope.errors import StoreError, UserInputError
+from mammoscope.files import lock_folder, refuse_foreign, replacing, sha256_of_bytes, write_json, write_text
 
 # SHA-256 of "abc" as in FIPS 180-2, appendix B.1
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -107,3 +110,40 @@ def test_json_keeps_the_order_of_its_keys_and_ends_with_a_line(tmp_path: Path) -
 
 def test_the_hash_is_sha_256() -> None:
     assert sha256_of_bytes(b"abc") == ABC
+
+
+def test_a_file_is_flushed_to_the_disk_before_it_takes_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[tuple[str, bool]] = []
+    path = tmp_path / "a.txt"
+
+    def note(descriptor: int) -> None:
+        flushed.append((Path(f"/proc/self/fd/{descriptor}").readlink().name, path.exists()))
+
+    monkeypatch.setattr(os, "fsync", note)
+    write_text(path, "whole")
+    names = [name for name, _ in flushed]
+    assert len(names) == 2
+    assert names[0].endswith(".part")
+    assert names[1] == tmp_path.name
+    assert [is_there for _, is_there in flushed] == [False, True]
+
+
+def test_a_folder_is_locked_against_other_processes(tmp_path: Path) -> None:
+    held = "import sys; from pathlib import Path; from mammoscope.files import lock_folder\n"
+    held += "with lock_folder(Path(sys.argv[1]), what='training'): print('held', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", held, str(tmp_path / "new")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:  # noqa: S603  # our own
+        assert other.stdin is not None
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with (
+            pytest.raises(StoreError, match="found another training at work in it, expected none; wait for it"),
+            lock_folder(tmp_path / "new", what="training", error=StoreError),
+        ):
+            pass
+        other.stdin.close()
+        other.wait()
+    with lock_folder(tmp_path / "new", what="training"):
+        pass
